@@ -1,0 +1,5 @@
+"""``python -m codex_session_sync``."""
+
+from .cli.main import main
+
+main()

@@ -1,0 +1,53 @@
+"""``inspect-package``: what is in a package, and what a sync would do with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..package.reader import open_package
+from ..plan import make_plan
+from ..report.envelope import Report
+from ..report.progress import byte_progress
+from ..sync import counts, session_json
+from .options import (
+    common,
+    home_of,
+    package_argument,
+    package_data,
+    plan_notices,
+    plan_problems,
+    session_option,
+)
+
+
+@click.command("inspect-package")
+@package_argument
+@session_option
+@common
+def command(pkg: Path, sessions: tuple[str, ...], codex_home: str | None, as_json: bool) -> Report:
+    """Tell what is in PKG and what a sync would do. Writes nothing.
+
+    PKG is a package of the first-import tool (a directory, or in a tar, tar.gz, tar.zst or zip
+    file), a Codex home or a copy of one, or a folder of rollouts.
+
+    \b
+    Examples:
+      codex-session-sync inspect-package incoming/
+      codex-session-sync inspect-package carried.tar.zst --json
+    """
+    del as_json
+    home = home_of(codex_home)
+    with open_package(pkg) as package:
+        total = sum(file.size for file in package.tree.files.values())
+        with byte_progress("reading", total) as progress:
+            plan = make_plan(package, home, only=sessions, progress=progress)
+        found = [session_json(session) for session in plan.sessions]
+    return Report(
+        "inspect-package",
+        "ok",
+        package_data(plan, found, counts(found)),
+        warnings=plan_notices(plan),
+        errors=plan_problems(plan),
+    )

@@ -1,0 +1,29 @@
+"""``list-transactions``: what was done to this home, newest first."""
+
+from __future__ import annotations
+
+import click
+
+from ..journal.log import Journal
+from ..report.envelope import Report
+from .options import common, home_of
+
+SHOWN = (
+    "transaction_id",
+    "kind",
+    "status",
+    "created_at",
+    "completed_at",
+    "package",
+    "counts",
+)
+
+
+@click.command("list-transactions")
+@common
+def command(codex_home: str | None, as_json: bool) -> Report:
+    """List the transactions of this home, newest first."""
+    del as_json
+    journal = Journal(home_of(codex_home).sync_dir)
+    found = [{key: m[key] for key in SHOWN} for m in journal.manifests()]
+    return Report("list-transactions", "ok", {"transactions": found})

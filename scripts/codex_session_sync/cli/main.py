@@ -1,0 +1,132 @@
+"""Entry point: finds the command, runs it, prints its report, turns errors into exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+import orjson
+
+from .. import __version__
+from ..errors import ExitCode, SyncError
+from ..report.envelope import Problem, Report, envelope, failure
+
+COMMANDS = {
+    "inspect-package": "inspect_package",
+    "sync": "sync",
+    "list-transactions": "list_transactions",
+    "show-transaction": "show_transaction",
+    "recover": "recover",
+    "demo": "demo",
+}
+"""Each command's module; imported only when it is called."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order in which a user meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name."""
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command = importlib.import_module(f".{module}", __package__).command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="codex-session-sync")
+def cli() -> None:
+    """Bring offline packages of Codex sessions into a local Codex home, again and again.
+
+    Nothing changes a home unless --execute is given.
+
+    \b
+    Start here:
+      codex-session-sync demo
+      codex-session-sync inspect-package PACKAGE
+      codex-session-sync sync PACKAGE --execute
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; prints its report and returns the exit code."""
+    as_json = "--json" in arguments
+    name = next((a for a in arguments if a in COMMANDS), "codex-session-sync")
+    try:
+        outcome: Any = cli.main(
+            list(arguments), prog_name="codex-session-sync", standalone_mode=False
+        )
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        report = _usage(name, error)
+        if not as_json:
+            error.show()
+            return int(report.exit_code)
+    except SyncError as error:
+        report = failure(name, error)
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+        return 141
+    except Exception as error:
+        report = _defect(name, error)
+    else:
+        if not isinstance(outcome, Report):
+            return int(ExitCode.OK)
+        report = outcome
+    _print(report, as_json)
+    return int(report.exit_code)
+
+
+def _print(report: Report, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.buffer.write(
+            orjson.dumps(envelope(report), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        )
+        sys.stdout.flush()
+        return
+    from rich.console import Console
+
+    from ..report.text import render
+
+    render(report, Console(), Console(stderr=True))
+
+
+def _usage(name: str, error: click.ClickException) -> Report:
+    hint = "`codex-session-sync --help` and `codex-session-sync COMMAND --help` explain the usage"
+    problem = Problem("usage", error.format_message(), hint)
+    return Report(name, "error", {}, ExitCode.USAGE, errors=(problem,))
+
+
+def _defect(name: str, error: Exception) -> Report:
+    """A report for what must not happen; the traceback goes to a file, not to the user."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="codex-session-sync-", suffix=".log", delete=False, encoding="utf-8"
+    ) as log:
+        traceback.print_exception(error, file=log)
+    problem = Problem(
+        "defect",
+        f"this is a defect of codex-session-sync: {type(error).__name__}: {error}",
+        f"please report it with {log.name}",
+    )
+    return Report(name, "error", {}, ExitCode.DEFECT, errors=(problem,))

@@ -1,0 +1,77 @@
+"""Options and steps that several commands share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..codex.home import CodexHome, locate_home, open_home
+from ..model import Json, Notice, Plan, SessionOutcome
+from ..report.envelope import Problem
+
+Decorated = Callable[..., Any]
+
+
+def common(function: Decorated) -> Decorated:
+    """``--codex-home`` and ``--json``, which every command takes."""
+    function = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(
+        function
+    )
+    return click.option(
+        "--codex-home",
+        metavar="DIR",
+        help="The Codex home. Default: $CODEX_HOME, else ~/.codex.",
+    )(function)
+
+
+def package_argument(function: Decorated) -> Decorated:
+    """``PKG``: a package of any kind."""
+    return click.argument("pkg", type=click.Path(path_type=Path))(function)
+
+
+def session_option(function: Decorated) -> Decorated:
+    """``--session``: limits a command to some sessions."""
+    return click.option(
+        "--session",
+        "sessions",
+        multiple=True,
+        metavar="ID",
+        help="Only this session of the package; may be repeated.",
+    )(function)
+
+
+def home_of(codex_home: str | None) -> CodexHome:
+    """The home that a command works on. Raises HomeError."""
+    return open_home(locate_home(codex_home, os.environ), os.environ)
+
+
+def plan_notices(plan: Plan) -> tuple[Notice, ...]:
+    """All warnings of a plan: the package's, and each session's."""
+    return (*plan.notices, *(n for session in plan.sessions for n in session.notices))
+
+
+def plan_problems(plan: Plan) -> tuple[Problem, ...]:
+    """Why sessions are refused, as far as the plan knows."""
+    return tuple(
+        Problem(s.reason or "refused", s.message, s.hint, s.session.session_id)
+        for s in plan.sessions
+        if s.message is not None
+    )
+
+
+def outcome_problems(outcomes: tuple[SessionOutcome, ...]) -> tuple[Problem, ...]:
+    """Why sessions were refused or failed."""
+    return tuple(
+        Problem(o.code, o.message or "", o.hint, o.plan.session.session_id)
+        for o in outcomes
+        if o.code is not None
+    )
+
+
+def package_data(plan: Plan, sessions: list[Json], counts: Json) -> Json:
+    """The ``data`` of inspect-package and sync."""
+    return {"package": plan.package, "sessions": sessions, "counts": counts}

@@ -1,0 +1,31 @@
+"""``recover``: brings what a crash interrupted to an end."""
+
+from __future__ import annotations
+
+import click
+
+from ..journal.log import Journal
+from ..locks import home_lock
+from ..recovery import find_interrupted, recover
+from ..report.envelope import Report
+from .options import common, home_of
+
+
+@click.command("recover")
+@click.option("--execute", "do_it", is_flag=True, help="Do it. Without this, only tell.")
+@common
+def command(do_it: bool, codex_home: str | None, as_json: bool) -> Report:
+    """Undo what an interrupted transaction had not confirmed; what it had confirmed stands."""
+    del as_json
+    home = home_of(codex_home)
+    journal = Journal(home.sync_dir)
+    found = find_interrupted(journal)
+    data = {"transactions": [item.to_json() for item in found]}
+    if not found:
+        return Report("recover", "no_op", data)
+    if not do_it:
+        return Report("recover", "dry_run", data)
+    with home_lock(home.sync_dir, "recover"):
+        for item in find_interrupted(journal):
+            recover(home, journal, item)
+    return Report("recover", "ok", data)

@@ -1,0 +1,119 @@
+"""``sync``: the main job, planned by default, done with ``--execute``."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from ..codex.client import find_codex
+from ..codex.home import CodexHome
+from ..errors import ExitCode
+from ..locks import home_lock
+from ..model import Action, Plan, Result
+from ..package.reader import open_package
+from ..package.sessions import Package
+from ..plan import make_plan
+from ..policy import local_policy
+from ..report.envelope import Report, Status
+from ..report.progress import byte_progress
+from ..sync import Execution, counts, execute, session_json
+from .options import (
+    common,
+    home_of,
+    outcome_problems,
+    package_argument,
+    package_data,
+    plan_notices,
+    plan_problems,
+    session_option,
+)
+
+
+@click.command("sync")
+@package_argument
+@session_option
+@click.option("--execute", "do_it", is_flag=True, help="Do it. Without this, only plan.")
+@click.option(
+    "--trust-package",
+    is_flag=True,
+    help="Keep what the package says of approval, sandbox, workspace roots and plugins.",
+)
+@click.option(
+    "--codex-bin",
+    metavar="FILE",
+    help="The installed Codex, to make a missing database. Default: codex on PATH.",
+)
+@click.option("--no-prime", is_flag=True, help="Never start the installed Codex.")
+@common
+def command(
+    pkg: Path,
+    sessions: tuple[str, ...],
+    do_it: bool,
+    trust_package: bool,
+    codex_bin: str | None,
+    no_prime: bool,
+    codex_home: str | None,
+    as_json: bool,
+) -> Report:
+    """Bring the sessions of PKG into the home: new ones are imported, known ones skipped.
+
+    Without --execute it only says what it would do. What it writes is one transaction in the
+    home's journal.
+
+    \b
+    Examples:
+      codex-session-sync sync incoming/
+      codex-session-sync sync incoming/ --execute
+      codex-session-sync sync carried.zip --session 01a1fd25-10c9-7253-a7ef-c7821c2a9837 --execute
+    """
+    del as_json
+    codex = None if no_prime else find_codex(codex_bin, os.environ)
+    home = home_of(codex_home)
+    with ExitStack() as stack:
+        package = stack.enter_context(open_package(pkg))
+        if do_it:
+            stack.enter_context(home_lock(home.sync_dir, "sync"))
+        plan = _plan(package, home, sessions)
+        if not do_it:
+            return _planned(plan)
+        with byte_progress("writing", package.summary()["bytes"]) as progress:
+            policy = local_policy(home, trusted=trust_package)
+            done = execute(
+                plan, home, policy=policy, codex=codex, environ=os.environ, progress=progress
+            )
+        return _executed(plan, done)
+
+
+def _plan(package: Package, home: CodexHome, sessions: tuple[str, ...]) -> Plan:
+    with byte_progress("reading", package.summary()["bytes"]) as progress:
+        return make_plan(package, home, only=sessions, progress=progress)
+
+
+def _planned(plan: Plan) -> Report:
+    found = [session_json(session) for session in plan.sessions]
+    idle = all(session.action is Action.SKIP for session in plan.sessions)
+    return Report(
+        "sync",
+        "no_op" if idle else "dry_run",
+        package_data(plan, found, counts(found)),
+        warnings=plan_notices(plan),
+        errors=plan_problems(plan),
+    )
+
+
+def _executed(plan: Plan, done: Execution) -> Report:
+    found = [session_json(outcome.plan, outcome) for outcome in done.outcomes]
+    results = {outcome.result for outcome in done.outcomes}
+    partial = bool(results & {Result.REFUSED, Result.FAILED})
+    status: Status = "partial" if partial else "no_op" if results == {Result.SKIPPED} else "ok"
+    return Report(
+        "sync",
+        status,
+        package_data(plan, found, counts(found)) | {"transaction_id": done.transaction_id},
+        ExitCode.PARTIAL if partial else ExitCode.OK,
+        (*plan_notices(plan), *done.notices),
+        outcome_problems(done.outcomes),
+    )

@@ -1,0 +1,1 @@
+"""All that knows how Codex keeps sessions on disk."""

@@ -1,0 +1,135 @@
+"""The places of a Codex home, and which rollouts lie there."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import HomeError
+from ..model import RolloutFile
+from .inventory import RolloutIndex, rollout_file
+from .rollout import RolloutName
+
+SESSIONS = "sessions"
+ARCHIVED = "archived_sessions"
+STATE_DB = "state_5.sqlite"
+INDEX = "session_index.jsonl"
+CONFIG = "config.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class CodexHome:
+    """A Codex home that exists; ``sqlite_home`` is where Codex keeps its databases for it."""
+
+    path: Path
+    sqlite_home: Path
+
+    @property
+    def state_db(self) -> Path:
+        """The database of threads; it may not exist."""
+        return self.sqlite_home / STATE_DB
+
+    @property
+    def session_index(self) -> Path:
+        """The list of names; it may not exist."""
+        return self.path / INDEX
+
+    @property
+    def sync_dir(self) -> Path:
+        """Where this program keeps sidecars, transactions and its cache."""
+        return self.path / "session-sync"
+
+    def rollout_path(self, name: RolloutName, file_name: str, *, archived: bool) -> str:
+        """Where a rollout belongs, relative to the home, as a POSIX path."""
+        if archived:
+            return f"{ARCHIVED}/{file_name}"
+        return "/".join((SESSIONS, *name.folder, file_name))
+
+    def rollouts(self) -> RolloutIndex:
+        """All rollouts that Codex would list here, found by their names alone."""
+        return RolloutIndex(self._scan())
+
+    def _scan(self) -> Iterator[RolloutFile]:
+        for folder in _date_folders(self.path / SESSIONS, 3):
+            yield from _rollouts_in(folder, archived=False)
+        yield from _rollouts_in(self.path / ARCHIVED, archived=True)
+
+
+def locate_home(option: str | None, environ: Mapping[str, str]) -> Path:
+    """The home to use: the option, else ``CODEX_HOME``, else ``~/.codex``; absolute."""
+    chosen = option or environ.get("CODEX_HOME")
+    return (Path(chosen) if chosen else Path.home() / ".codex").expanduser().absolute()
+
+
+def open_home(path: Path, environ: Mapping[str, str]) -> CodexHome:
+    """The home at ``path``.
+
+    Raises HomeError: ``home_missing``, ``home_unreadable``, ``config_invalid``.
+    """
+    try:
+        if not path.is_dir():
+            raise HomeError(
+                "home_missing",
+                f"there is no Codex home at {path}",
+                hint="name it with --codex-home, or start Codex once so that it makes one",
+            )
+        os.scandir(path).close()
+    except PermissionError as error:
+        raise HomeError(
+            "home_unreadable", f"{path} cannot be read: {error.strerror}", hint="check its owner"
+        ) from error
+    resolved = path.resolve()
+    return CodexHome(resolved, _sqlite_home(resolved, environ))
+
+
+def read_config(home: Path) -> Mapping[str, object]:
+    """The parsed ``config.toml``; empty if there is none. Raises HomeError ``config_invalid``."""
+    try:
+        return tomllib.loads((home / CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise HomeError(
+            "config_invalid",
+            f"{home / CONFIG} cannot be read: {error}",
+            hint="Codex will not start with it either; mend it first",
+        ) from error
+
+
+def _sqlite_home(home: Path, environ: Mapping[str, str]) -> Path:
+    configured = read_config(home).get("sqlite_home") or environ.get("CODEX_SQLITE_HOME")
+    if isinstance(configured, str) and configured:
+        return (home / Path(configured).expanduser()).resolve()
+    return home
+
+
+def _date_folders(folder: Path, depth: int) -> Iterator[Path]:
+    if depth == 0:
+        yield folder
+        return
+    for entry in _entries(folder):
+        if entry.name.isdigit() and entry.is_dir():
+            yield from _date_folders(Path(entry.path), depth - 1)
+
+
+def _rollouts_in(folder: Path, *, archived: bool) -> Iterator[RolloutFile]:
+    for entry in _entries(folder):
+        if not entry.name.startswith("rollout-") or not entry.is_file():
+            continue
+        stat = entry.stat()
+        file = rollout_file(
+            Path(entry.path), entry.name, stat.st_size, stat.st_mtime_ns, archived=archived
+        )
+        if file is not None:
+            yield file
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,0 +1,165 @@
+"""Which rollout files there are: an index by segment and by thread, and the chain of a history."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+import zstandard
+
+from ..errors import SessionError
+from ..model import HistoryBase, Json, RolloutFile, Slice
+from .rollout import META, history_base, parse_name, parse_record, read_lines
+
+SegmentLookup = Callable[[str], RolloutFile | None]
+"""Finds the rollout file of a segment id, None if there is none."""
+
+MAX_HISTORY_DEPTH = 1000
+
+
+class RolloutIndex:
+    """Rollout files by segment id and by thread id.
+
+    Where one segment has several files, the plain one wins over the compressed, then the newest
+    stamp, as Codex has it.
+    """
+
+    def __init__(self, files: Iterable[RolloutFile]) -> None:
+        by_segment: dict[str, RolloutFile] = {}
+        for file in files:
+            known = by_segment.get(file.segment_id)
+            if known is None or _precedence(file) > _precedence(known):
+                by_segment[file.segment_id] = file
+        by_thread: dict[str, list[RolloutFile]] = defaultdict(list)
+        for file in by_segment.values():
+            by_thread[file.thread_id].append(file)
+        self._by_segment: Mapping[str, RolloutFile] = by_segment
+        self._by_thread: Mapping[str, list[RolloutFile]] = by_thread
+
+    def __len__(self) -> int:
+        return len(self._by_segment)
+
+    def threads(self) -> Iterator[str]:
+        """The ids of all threads, in the order of their files."""
+        return iter(self._by_thread)
+
+    def segment(self, segment_id: str) -> RolloutFile | None:
+        """The file of a segment."""
+        return self._by_segment.get(segment_id)
+
+    def tip(self, thread_id: str, base_name: str | None = None) -> RolloutFile | None:
+        """The newest file of a thread: the one the database names, else the newest stamp.
+
+        ``base_name`` is that of the row's ``rollout_path``, with or without ``.zst``.
+        """
+        files = self._by_thread.get(thread_id, [])
+        if base_name is not None:
+            wanted = base_name.removesuffix(".zst")
+            for file in files:
+                if file.name.removesuffix(".zst") == wanted:
+                    return file
+        return max(files, key=lambda file: (file.stamp, file.segment_id), default=None)
+
+
+def rollout_file(
+    path: Path, name: str, size: int, mtime_ns: int, *, archived: bool
+) -> RolloutFile | None:
+    """A RolloutFile for a base name; None if the name is no rollout's."""
+    parts = parse_name(name)
+    if parts is None:
+        return None
+    return RolloutFile(
+        path,
+        name,
+        parts.thread_id,
+        parts.segment_id,
+        parts.stamp,
+        parts.compressed,
+        archived,
+        size,
+        mtime_ns,
+    )
+
+
+def open_rollout(file: RolloutFile) -> BinaryIO:
+    """The (decompressed) bytes of a rollout, as a stream."""
+    stream = file.path.open("rb")
+    if not file.compressed:
+        return stream
+    reader: BinaryIO = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
+        stream, read_across_frames=True, closefd=True
+    )
+    return reader
+
+
+def read_head(file: RolloutFile) -> Json:
+    """The first record of a rollout, which must be its ``session_meta``, with the id of the name.
+
+    Raises SessionError (``transcript_invalid``) if it is not.
+    """
+    try:
+        with open_rollout(file) as stream:
+            line = next(read_lines(stream, file.thread_id), None)
+    except zstandard.ZstdError as error:
+        raise invalid(file, f"cannot be decompressed: {error}") from error
+    record = parse_record(line.data) if line else None
+    if record is None or record["type"] != META:
+        raise invalid(file, "does not begin with a session_meta record")
+    if record["payload"].get("id") != file.thread_id:
+        raise invalid(file, "names another session in its session_meta than in its file name")
+    return record
+
+
+def resolve(tip: RolloutFile, lookup: SegmentLookup) -> tuple[Json, tuple[Slice, ...]]:
+    """The head record of a session and the slices of its history, oldest first.
+
+    Follows ``history_base`` from the newest file through ``lookup``. Raises SessionError:
+    ``history_base_missing`` if a base is not to be had, ``transcript_invalid`` if one is damaged
+    or the chain has no end.
+    """
+    head = read_head(tip)
+    slices = [Slice(tip, None)]
+    seen = {tip.segment_id}
+    base = _base(tip, head)
+    limit = base.end_ordinal if base else 0
+    while base is not None:
+        file = lookup(base.segment_id)
+        if file is None:
+            raise SessionError(
+                "history_base_missing",
+                f"the history it continues (segment {base.segment_id}) is neither in the package "
+                "nor in this home",
+                hint="package the session together with the one it was forked from",
+                session_id=tip.thread_id,
+            )
+        if base.segment_id in seen or len(seen) > MAX_HISTORY_DEPTH:
+            raise invalid(tip, "its history refers to itself")
+        seen.add(base.segment_id)
+        limit = min(limit, base.end_ordinal)
+        slices.append(Slice(file, replace(base, end_ordinal=limit)))
+        base = _base(file, read_head(file))
+    return head, tuple(reversed(slices))
+
+
+def invalid(file: RolloutFile, what: str) -> SessionError:
+    """The error for a rollout that cannot be used."""
+    return SessionError(
+        "transcript_invalid",
+        f"{file.name} {what}",
+        hint="get this session again from its source; the other sessions are not affected",
+        session_id=file.thread_id,
+    )
+
+
+def _base(file: RolloutFile, head: Json) -> HistoryBase | None:
+    try:
+        return history_base(head["payload"])
+    except ValueError as error:
+        raise invalid(file, str(error)) from error
+
+
+def _precedence(file: RolloutFile) -> tuple[bool, str]:
+    return not file.compressed, file.stamp

@@ -1,0 +1,163 @@
+"""Rollout files: their names, their records, their lines.
+
+Formats as measured with Codex 0.118.0 to 0.169.0; see ``references/codex-storage.md``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+import orjson
+
+from ..errors import SessionError
+from ..model import HistoryBase, HistoryMode, Json
+
+UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+NAME = re.compile(
+    rf"rollout-(?P<stamp>\d{{4}}-\d\d-\d\dT\d\d-\d\d-\d\d)-(?P<thread>{UUID})"
+    rf"(?:_(?P<segment>{UUID}))?\.jsonl(?P<zst>\.zst)?"
+)
+SESSION_ID = re.compile(UUID)
+
+META = "session_meta"
+TURN_CONTEXT = "turn_context"
+RESPONSE_ITEM = "response_item"
+EVENT = "event_msg"
+COMPACTED = "compacted"
+SETTINGS_APPLIED = "thread_settings_applied"
+ROLLED_BACK = "thread_rolled_back"
+
+MAX_LINE_BYTES = 64 << 20
+"""Longest record that is read; Codex's own longest are images of some megabytes."""
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutName:
+    """The parts of a rollout's file name."""
+
+    stamp: str
+    thread_id: str
+    segment_id: str
+    compressed: bool
+
+    @property
+    def folder(self) -> tuple[str, str, str]:
+        """The date folders below ``sessions/``: year, month, day."""
+        return self.stamp[0:4], self.stamp[5:7], self.stamp[8:10]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a rollout: where it begins, its bytes with the newline, if it has one."""
+
+    offset: int
+    data: bytes
+
+    @property
+    def ended(self) -> bool:
+        """Whether the newline is there."""
+        return self.data.endswith(b"\n")
+
+
+def parse_name(name: str) -> RolloutName | None:
+    """Split a base name; None if it is no rollout's."""
+    match = NAME.fullmatch(name)
+    if match is None:
+        return None
+    thread = match["thread"]
+    return RolloutName(
+        match["stamp"], thread, match["segment"] or thread, compressed=match["zst"] is not None
+    )
+
+
+def format_name(stamp: str, thread_id: str) -> str:
+    """The base name of a self-contained, uncompressed rollout."""
+    return f"rollout-{stamp}-{thread_id}.jsonl"
+
+
+def stamp_of(timestamp: str) -> str | None:
+    """The file name stamp for an ISO 8601 time; None if it cannot be read."""
+    moment = parse_time(timestamp)
+    return None if moment is None else moment.strftime("%Y-%m-%dT%H-%M-%S")
+
+
+def parse_time(timestamp: object) -> datetime | None:
+    """An ISO 8601 text as an aware time (UTC where it names no zone); None if it is not one."""
+    if not isinstance(timestamp, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(timestamp)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def read_lines(stream: BinaryIO, session_id: str) -> Iterator[Line]:
+    """Yield the lines of a stream; memory is bounded by the longest line.
+
+    Raises SessionError (``transcript_line_too_long``) past MAX_LINE_BYTES.
+    """
+    offset = 0
+    pending = b""
+    while chunk := stream.read(_CHUNK):
+        parts = (pending + chunk if pending else chunk).split(b"\n")
+        pending = parts.pop()
+        for part in parts:
+            yield Line(offset, part + b"\n")
+            offset += len(part) + 1
+        if len(pending) > MAX_LINE_BYTES:
+            raise SessionError(
+                "transcript_line_too_long",
+                f"a record at byte {offset} is longer than {MAX_LINE_BYTES >> 20} MiB",
+                hint="no Codex release writes such records; look at the file by hand",
+                session_id=session_id,
+            )
+    if pending:
+        yield Line(offset, pending)
+
+
+def parse_record(data: bytes) -> Json | None:
+    """A record as Codex would read it; None for a line that is none (blank, torn, garbage)."""
+    try:
+        record = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("payload"), dict):
+        return None
+    if not isinstance(record.get("type"), str) or not isinstance(record.get("timestamp"), str):
+        return None
+    return record
+
+
+def dump_record(record: Json) -> bytes:
+    """A record as one line, with its newline."""
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def history_mode(meta: Json) -> HistoryMode:
+    """The history mode that a ``session_meta`` payload states; legacy when it states none."""
+    return "paginated" if meta.get("history_mode") == "paginated" else "legacy"
+
+
+def history_base(meta: Json) -> HistoryBase | None:
+    """The inherited history that a ``session_meta`` payload names.
+
+    Raises ValueError if it names one in a shape that cannot be followed.
+    """
+    base = meta.get("history_base")
+    if base is None:
+        return None
+    match base:
+        case {
+            "thread_id": str(segment),
+            "end_ordinal_exclusive": int(ordinal),
+            "end_byte_offset": int(offset),
+        } if SESSION_ID.fullmatch(segment) and ordinal >= 0 and offset >= 0:
+            return HistoryBase(segment, ordinal, offset)
+    raise ValueError("history_base has an unknown shape")

@@ -1,0 +1,61 @@
+"""``session_index.jsonl``: names of sessions, appended to and never rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+
+from .rollout import SESSION_ID
+
+
+def read_names(lines: Iterable[bytes]) -> dict[str, str]:
+    """The name of each session id; the last line of an id wins, bad lines are skipped."""
+    names: dict[str, str] = {}
+    for line in lines:
+        try:
+            entry = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        match entry:
+            case {"id": str(session_id), "thread_name": str(name)} if SESSION_ID.fullmatch(
+                session_id
+            ):
+                names[session_id] = name
+    return names
+
+
+def read_index(path: Path) -> dict[str, str]:
+    """The names in an index file; empty if there is none."""
+    try:
+        with path.open("rb") as stream:
+            return read_names(stream)
+    except FileNotFoundError:
+        return {}
+
+
+def index_line(session_id: str, name: str, updated_at: str) -> bytes:
+    """One entry, with its newline; ``updated_at`` is an ISO 8601 time."""
+    entry = {"id": session_id, "thread_name": name, "updated_at": updated_at}
+    return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def separator(path: Path) -> bytes:
+    """What must be written before an appended entry: a newline if the last line is torn.
+
+    A torn last line would swallow the next entry.
+    """
+    try:
+        with path.open("rb") as stream:
+            return b"" if _ends_whole(stream) else b"\n"
+    except FileNotFoundError:
+        return b""
+
+
+def _ends_whole(stream: BinaryIO) -> bool:
+    if stream.seek(0, 2) == 0:
+        return True
+    stream.seek(-1, 2)
+    return stream.read(1) == b"\n"

@@ -1,0 +1,202 @@
+"""Codex's database of threads, read and written by the columns that it has.
+
+The only module that knows SQLite. It never creates a database or a table: a home whose ``threads``
+table was made by somebody else no longer starts.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from ..errors import HomeError
+from ..model import Row
+
+BUSY_TIMEOUT_S = 10.0
+COPY_ATTEMPTS = 5
+KEY = {"threads": ("id",), "thread_dynamic_tools": ("thread_id", "position")}
+"""The tables that are read and written, with their keys."""
+
+_VARIABLES = 500
+
+
+class StateDb:
+    """An open state database."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._columns: dict[str, dict[str, bool]] = {}
+
+    def columns(self, table: str) -> Mapping[str, bool]:
+        """The columns of a table in order; True where a value is needed (NOT NULL, no default).
+
+        Empty if there is no such table.
+        """
+        if table not in self._columns:
+            with self._errors():
+                found = self._connection.execute(f"PRAGMA table_info({_name(table)})").fetchall()
+            self._columns[table] = {
+                name: bool(notnull) and default is None
+                for _, name, _, notnull, default, _ in found
+            }
+        return self._columns[table]
+
+    def rows(self, table: str, session_ids: Sequence[str] | None = None) -> Iterator[Row]:
+        """The rows of a table, all of them or those of some sessions."""
+        columns = list(self.columns(table))
+        if not columns:
+            return
+        select = f"SELECT {', '.join(map(_name, columns))} FROM {_name(table)}"  # noqa: S608
+        for part in [None] if session_ids is None else _parts(session_ids):
+            where = ""
+            values: tuple[str, ...] = ()
+            if part is not None:
+                marks = ",".join("?" * len(part))
+                where, values = f" WHERE {_name(KEY[table][0])} IN ({marks})", tuple(part)
+            with self._errors():
+                for row in self._connection.execute(select + where, values):
+                    yield dict(zip(columns, row, strict=True))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A short write transaction: committed at the end, undone on an exception."""
+        with self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.rollback()
+            raise
+        with self._errors():
+            self._connection.commit()
+
+    def insert(self, table: str, row: Row) -> None:
+        """Add one row; its columns must be the table's."""
+        names = ", ".join(map(_name, row))
+        marks = ", ".join("?" * len(row))
+        with self._errors():
+            self._connection.execute(
+                f"INSERT INTO {_name(table)} ({names}) VALUES ({marks})",  # noqa: S608
+                tuple(row.values()),
+            )
+
+    def update(self, table: str, key: Row, row: Row) -> None:
+        """Set the columns of the row of this key; what refers to the row stays."""
+        sets = ", ".join(f"{_name(column)} = ?" for column in row)
+        where = " AND ".join(f"{_name(column)} = ?" for column in key)
+        with self._errors():
+            self._connection.execute(
+                f"UPDATE {_name(table)} SET {sets} WHERE {where}",  # noqa: S608
+                (*row.values(), *key.values()),
+            )
+
+    def delete(self, table: str, key: Row) -> None:
+        """Remove the row of this key, if it is there."""
+        where = " AND ".join(f"{_name(column)} = ?" for column in key)
+        with self._errors():
+            self._connection.execute(
+                f"DELETE FROM {_name(table)} WHERE {where}",  # noqa: S608
+                tuple(key.values()),
+            )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _unusable(self._path, error) from error
+
+
+@contextmanager
+def open_for_reading(path: Path) -> Iterator[StateDb | None]:
+    """The database at ``path``, or None where there is none; no file beside it is made or changed.
+
+    A database with an unfinished write-ahead log is read from a private copy, since opening it
+    would write. Raises HomeError ``database_unreadable``.
+    """
+    if not path.exists():
+        yield None
+        return
+    log = path.with_name(path.name + "-wal")
+    with tempfile.TemporaryDirectory(prefix="codex-session-sync-") as scratch:
+        source, immutable = path, "1"
+        if log.exists() and log.stat().st_size:
+            source, immutable = _copy(path, log, Path(scratch)), "0"
+        uri = f"{source.absolute().as_uri()}?mode=ro&immutable={immutable}"
+        with _connected(uri, path) as connection:
+            yield StateDb(connection, path)
+
+
+@contextmanager
+def open_for_writing(path: Path) -> Iterator[StateDb | None]:
+    """The database at ``path`` for short transactions, or None where there is none."""
+    if not path.exists():
+        yield None
+        return
+    with _connected(f"{path.absolute().as_uri()}?mode=rw", path) as connection:
+        yield StateDb(connection, path)
+
+
+@contextmanager
+def _connected(uri: str, path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
+        )
+        with closing(connection):
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+            yield connection
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+
+
+def _copy(path: Path, log: Path, scratch: Path) -> Path:
+    """A consistent copy of database and log: neither changed while they were copied."""
+    target = scratch / path.name
+    for _ in range(COPY_ATTEMPTS):
+        before = _state(path, log)
+        shutil.copyfile(path, target)
+        if log.exists():
+            shutil.copyfile(log, scratch / log.name)
+        if _state(path, log) == before:
+            return target
+    raise HomeError(
+        "database_busy",
+        f"{path} kept changing while it was read",
+        hint="wait for Codex to finish its turn, then try again",
+    )
+
+
+def _state(*paths: Path) -> list[tuple[int, int] | None]:
+    return [
+        (p.stat().st_size, p.stat().st_mtime_ns) if p.exists() else None for p in paths
+    ]
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> HomeError:
+    if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return HomeError(
+            "database_busy",
+            f"{path} is locked by another program",
+            hint="wait for Codex to finish its turn, then try again",
+        )
+    return HomeError(
+        "database_unreadable",
+        f"{path} cannot be used: {error}",
+        hint="check it with `codex doctor`, or move it away and let Codex make a new one",
+    )
+
+
+def _name(identifier: str) -> str:
+    """An SQL identifier, quoted."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def _parts(values: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (values[i : i + _VARIABLES] for i in range(0, len(values), _VARIABLES))

@@ -1,0 +1,124 @@
+"""The row of ``threads`` for an imported session: the target's columns, the package's values.
+
+What the package does not say is derived from the transcript as Codex itself derives it when it
+takes up a rollout without a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from ..model import Row, Transcript
+from .rollout import parse_time
+
+LOCAL_REFERENCES = ("thread_section_id", "section_position", "section_entered_at_ms", "project_id")
+"""Columns that refer to things of the source machine only."""
+
+Value = str | int | float | None
+
+
+def thread_row(
+    columns: Mapping[str, bool],
+    transcript: Transcript,
+    source: Row | None,
+    *,
+    path: str,
+    archived: bool,
+    name: str | None,
+    cwd: str | None,
+    approval_policy: str | None,
+) -> Row:
+    """A complete row for a table with these ``columns`` (name to needed, as state_db has it).
+
+    ``path`` is the absolute rollout path, ``name`` what Codex shows as the session's name, ``cwd``
+    its directory here; ``approval_policy`` replaces the package's unless None.
+    """
+    derived = _derived(transcript)
+    given = {k: v for k, v in (source or {}).items() if v is not None}
+    row: dict[str, Value] = {**derived, **given}
+    for column in ("preview", "first_user_message", "title"):
+        row[column] = given.get(column) or derived[column]
+    row |= dict.fromkeys(LOCAL_REFERENCES)
+    row |= {
+        "id": transcript.session_id,
+        "rollout_path": path,
+        "history_mode": transcript.mode,
+        "archived": int(archived),
+        "archived_at": (row.get("archived_at") or row["updated_at"]) if archived else None,
+        "name": name,
+    }
+    if cwd:
+        row["cwd"] = cwd
+    if approval_policy is not None:
+        row["approval_mode"] = approval_policy
+    return {c: row.get(c) if row.get(c) is not None else _default(c, n) for c, n in columns.items()
+            if row.get(c) is not None or n or c in _NULLABLE_KEPT}
+
+
+_NULLABLE_KEPT = frozenset({*LOCAL_REFERENCES, "archived_at", "name"})
+
+
+def _derived(transcript: Transcript) -> dict[str, Value]:
+    meta, facts = transcript.meta, transcript.facts
+    git = meta.get("git")
+    git = git if isinstance(git, dict) else {}
+    created = _milliseconds(facts.first_timestamp)
+    updated = _milliseconds(facts.last_timestamp) or created
+    first = facts.first_user_message or ""
+    return {
+        "created_at": created // 1000,
+        "updated_at": updated // 1000,
+        "created_at_ms": created,
+        "updated_at_ms": updated,
+        "recency_at": updated // 1000,
+        "recency_at_ms": updated,
+        "source": _source(meta.get("source")),
+        "thread_source": _text(meta.get("thread_source")),
+        "model_provider": _text(meta.get("model_provider")) or "openai",
+        "originator": _text(meta.get("originator")),
+        "cwd": facts.last_cwd or "",
+        "title": first,
+        "preview": first or _text(meta.get("id")),
+        "first_user_message": first,
+        "sandbox_policy": '{"type":"read-only"}',
+        "approval_mode": "on-request",
+        "tokens_used": facts.tokens,
+        "model": facts.model,
+        "reasoning_effort": facts.reasoning_effort,
+        "cli_version": _text(meta.get("cli_version")) or "",
+        "agent_nickname": _text(meta.get("agent_nickname")),
+        "agent_role": _text(meta.get("agent_role")),
+        "agent_path": _text(meta.get("agent_path")),
+        "memory_mode": _text(meta.get("memory_mode")) or "enabled",
+        "git_sha": _text(git.get("commit_hash")),
+        "git_branch": _text(git.get("branch")),
+        "git_origin_url": _text(git.get("repository_url")),
+        "has_user_event": 0,
+        "is_pinned": 0,
+    }
+
+
+def _default(column: str, needed: bool) -> Value:
+    """A value for a column of a newer release that must not be null."""
+    if not needed:
+        return None
+    return 0 if column.endswith(("_at", "_ms", "_count")) or column.startswith("is_") else ""
+
+
+def _source(value: Any) -> str:
+    if isinstance(value, str) and value:
+        return value
+    return orjson.dumps(value).decode() if value else "cli"
+
+
+def _milliseconds(timestamp: str | None) -> int:
+    moment: datetime | None = parse_time(timestamp)
+    return int(moment.timestamp() * 1000) if moment else 0
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

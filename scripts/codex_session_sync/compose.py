@@ -1,0 +1,121 @@
+"""Writing a resolved transcript as one self-contained rollout, in one streaming pass.
+
+Bytes between the edits that the scan noted are copied as they are, without being parsed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from .codex.inventory import open_rollout, read_head
+from .codex.rollout import dump_record, parse_record
+from .errors import SessionError
+from .localize import Rewriter
+from .model import EditKind, RolloutFile, ScannedSlice
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Size in bytes and SHA-256 of what was written."""
+
+    size: int
+    sha256: str
+
+
+def compose(
+    rewriter: Rewriter, target: BinaryIO, progress: Callable[[int], None] | None = None
+) -> Written:
+    """Write the rewriter's transcript to ``target``.
+
+    Raises SessionError ``package_changed`` if the files are not as they were scanned.
+    """
+    transcript = rewriter.transcript
+    sink = _Sink(target, progress)
+    tip = transcript.slices[-1].slice.file
+    sink.write(dump_record(rewriter.head(read_head(tip))))
+    for part in transcript.slices:
+        _copy(part, rewriter, sink)
+    return Written(sink.size, sink.digest.hexdigest())
+
+
+class _Sink:
+    """Counts and digests what is written."""
+
+    def __init__(self, target: BinaryIO, progress: Callable[[int], None] | None) -> None:
+        self._target = target
+        self._progress = progress
+        self.size = 0
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        self._target.write(data)
+        self.digest.update(data)
+        self.size += len(data)
+        if self._progress:
+            self._progress(len(data))
+
+
+def _copy(part: ScannedSlice, rewriter: Rewriter, sink: _Sink) -> None:
+    """Copy one slice, edits applied, and check that it is the slice that was scanned."""
+    digest = hashlib.sha256()
+    edits = part.edits
+    with open_rollout(part.slice.file) as source:
+        place = 0
+        for i in range(0, len(edits), 3):
+            offset, length, kind = edits[i], edits[i + 1], edits[i + 2]
+            _copy_raw(source, offset - place, digest.update, sink, part.slice.file)
+            line = _read_exactly(source, length, part.slice.file)
+            digest.update(line)
+            if kind == EditKind.RECORD:
+                sink.write(_rewritten(line, rewriter, part.slice.file))
+            place = offset + length
+        _copy_raw(source, part.size - place, digest.update, sink, part.slice.file)
+    if digest.hexdigest() != part.sha256:
+        raise _changed(part.slice.file)
+
+
+def _copy_raw(
+    source: BinaryIO,
+    length: int,
+    digest: Callable[[bytes], None],
+    sink: _Sink,
+    file: RolloutFile,
+) -> None:
+    while length:
+        chunk = source.read(min(length, _CHUNK))
+        if not chunk:
+            raise _changed(file)
+        digest(chunk)
+        sink.write(chunk)
+        length -= len(chunk)
+
+
+def _read_exactly(source: BinaryIO, length: int, file: RolloutFile) -> bytes:
+    data = b""
+    while len(data) < length:
+        chunk = source.read(length - len(data))
+        if not chunk:
+            raise _changed(file)
+        data += chunk
+    return data
+
+
+def _rewritten(line: bytes, rewriter: Rewriter, file: RolloutFile) -> bytes:
+    record = parse_record(line)
+    if record is None:
+        raise _changed(file)
+    return dump_record(rewriter.record(record))
+
+
+def _changed(file: RolloutFile) -> SessionError:
+    return SessionError(
+        "package_changed",
+        f"{file.name} changed while it was read",
+        hint="let the program that writes it finish, then run the same command again",
+        session_id=file.thread_id,
+    )

@@ -1,0 +1,161 @@
+"""Writing files so that they are whole or absent, and stay after a power loss.
+
+On POSIX a change is durable once the file and its folder are synced. Windows cannot sync a folder
+and macOS needs F_FULLFSYNC; both are done as far as the platform allows.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from .errors import HomeError
+
+_FULLFSYNC = 51
+"""F_FULLFSYNC of macOS: fsync alone leaves data in the drive's cache there."""
+
+MANY = 8
+"""From this many files on, one sync of the file system is cheaper than one for each file."""
+
+
+def safe_join(root: Path, relative: str) -> Path:
+    """``root / relative`` for a POSIX path that stays below ``root``, through no link.
+
+    Raises HomeError ``path_escapes_home``.
+    """
+    parts = PurePosixPath(relative).parts
+    bad = not parts or relative.startswith("/") or "\\" in relative or "\0" in relative
+    if bad or any(part in ("..", ".") or ":" in part for part in parts):
+        raise _escapes(root, relative)
+    place = root
+    for part in parts:
+        place = place / part
+        if place.is_symlink():
+            raise _escapes(root, relative)
+    return place
+
+
+def make_folders(root: Path, relative: str) -> list[str]:
+    """Make the folders of a POSIX path below ``root``; returns those that were not there."""
+    made = []
+    for parent in reversed(PurePosixPath(relative).parents[:-1]):
+        folder = safe_join(root, str(parent))
+        if not folder.is_dir():
+            folder.mkdir()
+            made.append(str(parent))
+    return made
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Put a whole file in place of whatever was there, durably."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            sync_descriptor(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def place(staged: Path, target: Path) -> None:
+    """Move a staged file to a name that must not exist yet.
+
+    Raises FileExistsError. A hard link makes the check and the creation one step; where the file
+    system has none, the check comes just before the rename.
+    """
+    try:
+        os.link(staged, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        if os.path.lexists(target):
+            raise FileExistsError(target) from None
+        staged.rename(target)
+    else:
+        staged.unlink()
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add bytes at the end of a file, making the file if need be; not yet durable."""
+    with path.open("ab") as stream:
+        stream.write(data)
+
+
+def sync_all(paths: Iterable[Path]) -> None:
+    """Make changed files, and the folders they lie in, durable."""
+    wanted = list(paths)
+    if len(wanted) >= MANY and _sync_file_systems(wanted):
+        return
+    for path in wanted:
+        sync_file(path)
+    for folder in {path.parent for path in wanted}:
+        sync_folder(folder)
+
+
+def sync_file(path: Path) -> None:
+    """Make one file's content durable; nothing to do if it is gone."""
+    try:
+        descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        sync_descriptor(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_descriptor(descriptor: int) -> None:
+    """Make an open file's content durable."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        fcntl.fcntl(descriptor, _FULLFSYNC)
+    else:
+        os.fsync(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable; Windows offers no way to."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_file_systems(paths: list[Path]) -> bool:
+    """Sync every file system that holds one of ``paths``; False where that cannot be asked for."""
+    if sys.platform != "linux":
+        return False
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        return False
+    done: set[int] = set()
+    for folder in {path.parent for path in paths}:
+        device = folder.stat().st_dev
+        if device in done:
+            continue
+        done.add(device)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            if syncfs(descriptor) != 0:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
+        finally:
+            os.close(descriptor)
+    return True
+
+
+def _escapes(root: Path, relative: str) -> HomeError:
+    return HomeError(
+        "path_escapes_home",
+        f"{relative!r} does not lie inside {root}",
+        hint="a link in the home leads out of it, or a record names a foreign place",
+    )

@@ -1,0 +1,71 @@
+"""Typed errors: each carries a stable code, a message, a hint and the exit code it leads to.
+
+The codes are listed with meaning and remedy in ``references/codes.md``; a test compares that table
+with what the program can raise.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the command line, as the command line contract lists them."""
+
+    OK = 0
+    PARTIAL = 1
+    USAGE = 2
+    PACKAGE = 3
+    HOME = 4
+    INTERRUPTED = 5
+    DEFECT = 70
+
+
+class SyncError(Exception):
+    """Base of every error that a user can meet; never raised itself.
+
+    ``code`` is a stable snake_case word, ``hint`` the next thing to do, ``session_id`` the session
+    concerned when the error is not about the whole run.
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.DEFECT
+
+    def __init__(
+        self, code: str, message: str, *, hint: str | None = None, session_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.session_id = session_id
+
+
+class UsageError(SyncError):
+    """The command was called wrongly; nothing was read or written."""
+
+    exit_code = ExitCode.USAGE
+
+
+class PackageError(SyncError):
+    """The package is invalid or unsafe as a whole; nothing was written."""
+
+    exit_code = ExitCode.PACKAGE
+
+
+class HomeError(SyncError):
+    """The Codex home cannot be used now; nothing was written."""
+
+    exit_code = ExitCode.HOME
+
+
+class InterruptedTransactionError(SyncError):
+    """An earlier transaction did not end; it must be recovered first."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+class SessionError(SyncError):
+    """One session cannot be read or written; the other sessions go on."""
+
+    exit_code = ExitCode.PARTIAL

@@ -1,0 +1,271 @@
+"""The changes that a transaction can make to a home, each with its inverse.
+
+An operation is a value: it holds the state expected before it and all that undoing needs. Paths are
+POSIX, relative to a named place (``home``, ``sync``), so that a moved home can still be mended.
+``apply`` and ``undo`` are idempotent: both look at the present state first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, Protocol
+
+from ..codex.state_db import KEY, StateDb
+from ..durable import append, place, safe_join, write_atomic
+from ..errors import HomeError
+from ..model import Json, Row
+
+Place = Literal["home", "sync"]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where operations act: the roots of the named places, and the open database if there is one.
+
+    ``staged`` is the transaction's own folder of files that wait to be put in place.
+    """
+
+    home: Path
+    sync: Path
+    staged: Path
+    database: StateDb | None
+
+    def resolve(self, where: Place, relative: str) -> Path:
+        """The absolute path of a place's file; HomeError if it would leave the place."""
+        return safe_join(self.home if where == "home" else self.sync, relative)
+
+
+class Operation(Protocol):
+    """One change of the home."""
+
+    kind: ClassVar[str]
+
+    def apply(self, site: Site) -> None:
+        """Make the change; nothing to do if it is made. HomeError if the state is another."""
+
+    def undo(self, site: Site) -> None:
+        """Take the change back; nothing to do if it is not made. HomeError as above."""
+
+    def touched(self, site: Site) -> Path | None:
+        """The file whose durability the change needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class MakeFolder:
+    """A folder that was not there."""
+
+    path: str
+    kind: ClassVar[str] = "make_folder"
+
+    def apply(self, site: Site) -> None:
+        site.resolve("home", self.path).mkdir(exist_ok=True)
+
+    def undo(self, site: Site) -> None:
+        folder = site.resolve("home", self.path)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+    def touched(self, site: Site) -> Path | None:
+        return site.resolve("home", self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class CreateFile:
+    """A file that was not there; ``staged`` names it in the transaction's folder until then."""
+
+    path: str
+    staged: str
+    size: int
+    sha256: str
+    kind: ClassVar[str] = "create_file"
+
+    def apply(self, site: Site) -> None:
+        target = site.resolve("home", self.path)
+        try:
+            place(site.staged / self.staged, target)
+        except FileNotFoundError:
+            self._expect(target)
+        except FileExistsError as error:
+            raise _unexpected(self.path, "already exists") from error
+
+    def undo(self, site: Site) -> None:
+        waiting = site.staged / self.staged
+        target = site.resolve("home", self.path)
+        if target.exists():
+            if not (waiting.exists() and waiting.samefile(target)):
+                self._expect(target)
+            target.unlink()
+        waiting.unlink(missing_ok=True)
+
+    def withdraw(self, site: Site) -> None:
+        """Take the file back to where it was staged, for another attempt."""
+        target = site.resolve("home", self.path)
+        waiting = site.staged / self.staged
+        if not waiting.exists() and target.exists():
+            self._expect(target)
+            place(target, waiting)
+
+    def touched(self, site: Site) -> Path | None:
+        return site.resolve("home", self.path)
+
+    def _expect(self, target: Path) -> None:
+        if not target.is_file() or target.stat().st_size != self.size:
+            raise _unexpected(self.path, "is not as this transaction wrote it")
+        with target.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != self.sha256:
+                raise _unexpected(self.path, "is not as this transaction wrote it")
+
+
+@dataclass(frozen=True, slots=True)
+class AppendText:
+    """Text added at the end of a file; ``size_before`` None: the file was not there."""
+
+    path: str
+    size_before: int | None
+    text: str
+    kind: ClassVar[str] = "append_text"
+
+    def apply(self, site: Site) -> None:
+        target = site.resolve("home", self.path)
+        if not self._present(target):
+            if _size(target) != self.size_before:
+                raise _unexpected(self.path, "changed since the plan was made")
+            append(target, self.text.encode())
+
+    def undo(self, site: Site) -> None:
+        target = site.resolve("home", self.path)
+        size = _size(target)
+        if size is None or size <= (self.size_before or 0):
+            return
+        if not self._present(target) or size != (self.size_before or 0) + len(self.text.encode()):
+            self._undo_torn(target, size)
+        elif self.size_before is None:
+            target.unlink()
+        else:
+            os.truncate(target, self.size_before)
+
+    def touched(self, site: Site) -> Path | None:
+        return site.resolve("home", self.path)
+
+    def _undo_torn(self, target: Path, size: int) -> None:
+        """A write that was cut short leaves a beginning of the text, and nothing else."""
+        start = self.size_before or 0
+        with target.open("rb") as stream:
+            stream.seek(start)
+            if not self.text.encode().startswith(stream.read(size - start)):
+                raise _unexpected(self.path, "has been continued by another program")
+        os.truncate(target, start)
+
+    def _present(self, target: Path) -> bool:
+        data = self.text.encode()
+        size = _size(target)
+        if size is None or size < (self.size_before or 0) + len(data):
+            return False
+        with target.open("rb") as stream:
+            stream.seek(self.size_before or 0)
+            return stream.read(len(data)) == data
+
+
+@dataclass(frozen=True, slots=True)
+class PutRow:
+    """A database row made or replaced; ``before`` None: there was none of this key."""
+
+    table: str
+    before: Row | None
+    after: Row
+    kind: ClassVar[str] = "put_row"
+
+    def apply(self, site: Site) -> None:
+        self._replace(site, self.before, self.after)
+
+    def undo(self, site: Site) -> None:
+        self._replace(site, self.after, self.before)
+
+    def touched(self, site: Site) -> Path | None:
+        return None
+
+    def _replace(self, site: Site, expected: Row | None, wanted: Row | None) -> None:
+        database = site.database
+        if database is None:
+            raise _unexpected(self.table, "has lost its database")
+        key = {column: self.after[column] for column in KEY[self.table]}
+        rows = database.rows(self.table, [str(self.after[KEY[self.table][0]])])
+        present = next((r for r in rows if all(r[c] == v for c, v in key.items())), None)
+        if _agrees(present, wanted):
+            return
+        if not _agrees(present, expected):
+            raise _unexpected(f"{self.table} {key}", "changed since the plan was made")
+        if wanted is None:
+            database.delete(self.table, key)
+        elif present is None:
+            database.insert(self.table, wanted)
+        else:
+            database.update(self.table, key, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class PutDocument:
+    """A document of our own, below ``session-sync/``, made or replaced as a whole."""
+
+    path: str
+    before: str | None
+    after: str
+    kind: ClassVar[str] = "put_document"
+
+    def apply(self, site: Site) -> None:
+        target = site.resolve("sync", self.path)
+        target.parent.mkdir(exist_ok=True)
+        write_atomic(target, self.after.encode())
+
+    def undo(self, site: Site) -> None:
+        target = site.resolve("sync", self.path)
+        if self.before is None:
+            target.unlink(missing_ok=True)
+        else:
+            write_atomic(target, self.before.encode())
+
+    def touched(self, site: Site) -> Path | None:
+        return None
+
+
+AnyOperation = MakeFolder | CreateFile | AppendText | PutRow | PutDocument
+
+KINDS: dict[str, Callable[..., AnyOperation]] = {
+    cls.kind: cls for cls in (MakeFolder, CreateFile, AppendText, PutRow, PutDocument)
+}
+
+
+def to_json(operation: AnyOperation) -> Json:
+    """An operation as it is journaled."""
+    return {"kind": operation.kind, **asdict(operation)}
+
+
+def from_json(document: Json) -> AnyOperation:
+    """The operation that a journaled document (already schema-checked) describes."""
+    return KINDS[document["kind"]](**{k: v for k, v in document.items() if k != "kind"})
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _agrees(present: Row | None, wanted: Row | None) -> bool:
+    """Whether a row is the wanted one in all columns that the wanted one states."""
+    if present is None or wanted is None:
+        return present is wanted
+    return all(present.get(column) == value for column, value in wanted.items())
+
+
+def _unexpected(what: str, happened: str) -> HomeError:
+    return HomeError(
+        "home_changed",
+        f"{what} {happened}",
+        hint="another program wrote to the home in the meantime; look at it, then sync again",
+    )

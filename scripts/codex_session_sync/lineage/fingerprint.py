@@ -1,0 +1,170 @@
+"""Fingerprints: a chain of SHA-256 links over a session's conversation entries.
+
+The algorithm is specified, with test vectors, in ``references/fingerprint.md``. A change to what
+this module computes is a new FINGERPRINT_VERSION and a new seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import orjson
+
+from ..codex.rollout import COMPACTED, RESPONSE_ITEM, ROLLED_BACK, SESSION_ID
+from ..model import Chain, Json
+
+FINGERPRINT_VERSION = 1
+SEED = hashlib.sha256(b"codex-session-sync fingerprint 1\n").digest()
+MASKED_ID = b"00000000-0000-0000-0000-000000000000"
+
+PROVENANCE = "session_sync"
+"""Key of our own note in ``session_meta``: which ids a re-identified session had before."""
+
+_COMPACTED_KEYS = ("message", "replacement_history")
+"""What the model sees of a compaction; releases differ in what else they note."""
+
+_ENVIRONMENT = "<environment_context>"
+_CWD = re.compile(r"<cwd>.*?</cwd>", re.DOTALL)
+
+
+def is_entry(record: Json) -> bool:
+    """Whether a record bears conversation, and so counts for the fingerprint."""
+    return record["type"] in (RESPONSE_ITEM, COMPACTED)
+
+
+def masked_ids(meta: Json) -> tuple[str, ...]:
+    """The ids that do not count where an entry names them: the session's own and its aliases.
+
+    These are the head ``session_meta``'s ``id`` and ``forked_from_id``, and the aliases that a
+    re-identification by this program left there, sorted.
+    """
+    found = {meta.get("id"), meta.get("forked_from_id")}
+    note = meta.get(PROVENANCE)
+    if isinstance(note, dict) and isinstance(note.get("aliases"), list):
+        found.update(alias for alias in note["aliases"] if isinstance(alias, str))
+    return tuple(sorted(i for i in found if isinstance(i, str) and SESSION_ID.fullmatch(i)))
+
+
+def canonical_entry(record: Json, masks: Iterable[bytes]) -> bytes:
+    """The bytes of an entry that its digest covers.
+
+    ``record`` is a parsed entry, ``masks`` the ids to mask as ASCII. Three lines: type, timestamp,
+    payload as JSON with sorted keys, no spaces and UTF-8 text.
+    """
+    value = record["payload"]
+    if record["type"] == COMPACTED:
+        value = {key: value[key] for key in _COMPACTED_KEYS if value.get(key) is not None}
+    payload = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    if b"<cwd>" in payload:
+        payload = orjson.dumps(_mask_cwd(value), option=orjson.OPT_SORT_KEYS)
+    head = f"{record['type']}\n{record['timestamp']}\n".encode()
+    for mask in masks:
+        if mask in payload:
+            payload = payload.replace(mask, MASKED_ID)
+    return head + payload
+
+
+@dataclass(slots=True)
+class _Turn:
+    """The entry digests of one turn, and where among them the user's words begin."""
+
+    digests: bytearray = field(default_factory=bytearray)
+    user_from: int | None = None
+
+
+class Fingerprinter:
+    """Builds the chain of one session, record by record.
+
+    A legacy session can take back turns (``thread_rolled_back``); what remains is what Codex keeps
+    when it migrates such a session, and only that is chained.
+    """
+
+    def __init__(self, masks: Iterable[str]) -> None:
+        self._masks = [mask.encode("ascii") for mask in masks]
+        self._turns = [_Turn()]
+        self._last_user = 0
+
+    def add(self, record: Json) -> None:
+        """Take in one entry (a record for which ``is_entry`` holds)."""
+        digests = self._turns[-1].digests
+        if record["payload"].get("role") == "user":
+            self._last_user = len(digests)
+        digests += hashlib.sha256(canonical_entry(record, self._masks)).digest()
+
+    def note_event(self, payload: Json) -> None:
+        """Take in an ``event_msg`` of a legacy session: turns begin, are a user's, are undone."""
+        kind = payload.get("type")
+        if kind == "task_started":
+            self._turns.append(_Turn())
+            self._last_user = 0
+        elif kind == "user_message":
+            if self._turns[-1].user_from is None:
+                self._turns[-1].user_from = self._last_user
+        elif kind == ROLLED_BACK:
+            count = payload.get("num_turns")
+            self._roll_back(count if isinstance(count, int) else 0)
+
+    def chain(self) -> Chain:
+        """The chain of the entries that stand."""
+        links, last = bytearray(), SEED
+        for turn in self._turns:
+            for start in range(0, len(turn.digests), Chain.LINK_BYTES):
+                entry = turn.digests[start : start + Chain.LINK_BYTES]
+                last = hashlib.sha256(last + entry).digest()
+                links += last
+        return Chain(bytes(links))
+
+    def _roll_back(self, count: int) -> None:
+        """Drop the last ``count`` turns of the user; of the very first its preamble stays."""
+        users = [turn for turn in self._turns if turn.user_from is not None]
+        for turn in users[max(0, len(users) - count) :]:
+            keep = (turn.user_from or 0) if turn is users[0] else 0
+            del turn.digests[keep:]
+            turn.user_from = None
+        self._last_user = 0
+
+
+def common_entries(one: Chain, other: Chain) -> int:
+    """How many leading entries two sessions share.
+
+    A link covers all before it, so equality of links is monotone and bisection finds the end.
+    """
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        end = middle * Chain.LINK_BYTES
+        if one.links[end - Chain.LINK_BYTES : end] == other.links[end - Chain.LINK_BYTES : end]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def lineage_id(chain: Chain, session_id: str) -> str:
+    """The name of a session's lineage: 32 hex digits from its first entry, the same everywhere.
+
+    A session without entries has nothing but its id to be known by.
+    """
+    if chain.links:
+        return chain.link(1)[:32]
+    return hashlib.sha256(f"session {session_id}".encode()).hexdigest()[:32]
+
+
+def _mask_cwd(payload: Json) -> Json:
+    """The payload with the directory of a user's environment message emptied."""
+    content = payload.get("content")
+    if payload.get("role") != "user" or not isinstance(content, list):
+        return payload
+    return {**payload, "content": [_mask_part(part) for part in content]}
+
+
+def _mask_part(part: object) -> object:
+    if not isinstance(part, dict) or not isinstance(part.get("text"), str):
+        return part
+    text: str = part["text"]
+    if not text.startswith(_ENVIRONMENT):
+        return part
+    return {**part, "text": _CWD.sub("<cwd></cwd>", text)}

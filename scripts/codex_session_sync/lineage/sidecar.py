@@ -1,0 +1,98 @@
+"""Sidecars: which incoming session stands for which local one, one document per lineage.
+
+Derived state: the journal holds every version, and transcripts tell the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from .. import validation
+from ..errors import HomeError
+from ..model import Chain, Json, Transcript
+from .fingerprint import FINGERPRINT_VERSION
+
+SCHEMA = "codex-session-sync/sidecar/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One incoming session and the local one that stands for it, as of the last sync."""
+
+    origin_session_id: str
+    local_session_id: str
+    incoming: Json
+    local: Json
+    transaction_id: str
+    synced_at: str
+
+    def to_json(self) -> Json:
+        """The mapping as the sidecar holds it."""
+        return {
+            "origin_session_id": self.origin_session_id,
+            "local_session_id": self.local_session_id,
+            "incoming": self.incoming,
+            "local": self.local,
+            "transaction_id": self.transaction_id,
+            "synced_at": self.synced_at,
+        }
+
+
+def fingerprint(chain: Chain, size: int) -> Json:
+    """What a sidecar keeps of a transcript: entries, head link, size in bytes."""
+    return {"entries": len(chain), "head": chain.head, "size": size}
+
+
+def transcript_size(transcript: Transcript) -> int:
+    """The bytes of a whole history, inherited parts included."""
+    return sum(part.size for part in transcript.slices)
+
+
+def sidecar_path(lineage: str) -> str:
+    """Where the sidecar of a lineage lies below ``session-sync/``."""
+    return f"sidecars/{lineage}.json"
+
+
+def read_sidecar(sync_dir: Path, lineage: str) -> str | None:
+    """The text of a lineage's sidecar; None if it has none."""
+    try:
+        return (sync_dir / sidecar_path(lineage)).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def with_mapping(text: str | None, lineage: str, mapping: Mapping) -> str:
+    """The sidecar's text after a mapping is added, or put in the place of the same origin's.
+
+    Raises HomeError ``sidecar_invalid`` if ``text`` is no sidecar.
+    """
+    mappings = list(_mappings(text, lineage)) if text is not None else []
+    kept = [m for m in mappings if m["origin_session_id"] != mapping.origin_session_id]
+    document = {
+        "schema": SCHEMA,
+        "lineage_id": lineage,
+        "fingerprint_version": FINGERPRINT_VERSION,
+        "mappings": sorted(
+            [*kept, mapping.to_json()], key=lambda m: (m["origin_session_id"], m["synced_at"])
+        ),
+    }
+    validation.check("sidecar", document, f"sidecar {lineage}", HomeError)
+    return orjson.dumps(
+        document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    ).decode()
+
+
+def local_ids(text: str, lineage: str, origin: str) -> list[str]:
+    """The local sessions that a sidecar maps an incoming one to."""
+    return [
+        m["local_session_id"] for m in _mappings(text, lineage) if m["origin_session_id"] == origin
+    ]
+
+
+def _mappings(text: str, lineage: str) -> Iterator[Json]:
+    document = validation.load("sidecar", text.encode(), f"sidecar {lineage}", HomeError)
+    yield from document["mappings"]

@@ -1,0 +1,77 @@
+"""Locks: our own on a home, and those that Codex takes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+from filelock import FileLock, Timeout
+
+from .durable import write_atomic
+from .errors import HomeError
+from .journal.log import now
+
+LOCK = "lock"
+HOLDER = "lock-holder.json"
+
+
+@contextmanager
+def home_lock(sync_dir: Path, command: str) -> Iterator[None]:
+    """Hold the home for one writing command; the system frees it if the process dies.
+
+    Raises HomeError ``home_locked``, naming the holder, if another one is at work.
+    """
+    sync_dir.mkdir(exist_ok=True)
+    lock = FileLock(sync_dir / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise HomeError(
+            "home_locked",
+            f"another sync is at work on this home{_holder(sync_dir)}",
+            hint="wait for it to end, then run the same command again",
+        ) from error
+    try:
+        holder = {"pid": os.getpid(), "since": now(), "command": command}
+        write_atomic(sync_dir / HOLDER, orjson.dumps(holder))
+        yield
+        (sync_dir / HOLDER).unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+@contextmanager
+def codex_index_lock(home: Path) -> Iterator[None]:
+    """Hold the lock that Codex takes to append to ``session_index.jsonl``.
+
+    Its lock file stays, as Codex leaves it; releases that take none are not kept out.
+    """
+    with _flock(home / "session_index.jsonl.lock"):
+        yield
+
+
+@contextmanager
+def _flock(path: Path) -> Iterator[None]:
+    if sys.platform == "win32" or not path.exists():
+        yield
+        return
+    import fcntl
+
+    with path.open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(stream, fcntl.LOCK_UN)
+
+
+def _holder(sync_dir: Path) -> str:
+    try:
+        found = orjson.loads((sync_dir / HOLDER).read_bytes())
+        return f": process {found['pid']}, since {found['since']} ({found['command']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,263 @@
+"""The values that cross the stages: package, transcript, fingerprint, decision, plan.
+
+Everything here is frozen and free of behaviour that reads files, clocks or the environment.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+Json = dict[str, Any]
+"""A parsed JSON object."""
+
+Row = Mapping[str, str | int | float | None]
+"""One database row: column name to SQLite value."""
+
+HistoryMode = Literal["legacy", "paginated"]
+
+
+class Classification(StrEnum):
+    """What an incoming session is to this home."""
+
+    NEW_LINEAGE = "new_lineage"
+    UNCHANGED = "unchanged"
+    FAST_FORWARD_IMPORT = "fast_forward_import"
+    DIVERGED_LINEAGE = "diverged_lineage"
+    ID_COLLISION_UNRELATED = "id_collision_unrelated"
+
+
+class Relation(StrEnum):
+    """How the entries of an incoming session relate to those of its local match."""
+
+    NONE = "none"
+    EQUAL = "equal"
+    INCOMING_AHEAD = "incoming_ahead"
+    LOCAL_AHEAD = "local_ahead"
+    DIVERGED = "diverged"
+    UNRELATED = "unrelated"
+
+
+class Action(StrEnum):
+    """What a sync does with one session."""
+
+    IMPORT = "import"
+    FAST_FORWARD = "fast_forward"
+    BRANCH = "branch"
+    SKIP = "skip"
+    REFUSE = "refuse"
+
+
+class Result(StrEnum):
+    """What became of one session after execution."""
+
+    IMPORTED = "imported"
+    FAST_FORWARDED = "fast_forwarded"
+    BRANCHED = "branched"
+    SKIPPED = "skipped"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A warning with a stable code; ``session_id`` where it concerns one session."""
+
+    code: str
+    message: str
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutFile:
+    """One rollout file on disk: a segment of a thread.
+
+    ``name`` is the rollout's base name; ``path`` may differ from it where an archive was unpacked.
+    ``segment_id`` equals ``thread_id`` except for the later files of a reverted thread; ``stamp``
+    is the local time in the file name; ``size`` is in bytes as stored, compressed or not.
+    """
+
+    path: Path
+    name: str
+    thread_id: str
+    segment_id: str
+    stamp: str
+    compressed: bool
+    archived: bool
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryBase:
+    """Where an inherited history ends: before this ordinal, at this byte of the base file."""
+
+    segment_id: str
+    end_ordinal: int
+    end_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The part of one rollout file that belongs to a transcript; ``end`` None: all of it."""
+
+    file: RolloutFile
+    end: HistoryBase | None
+
+
+class EditKind(IntEnum):
+    """Why a line is not copied byte for byte when a transcript is written."""
+
+    RECORD = 1
+    """Settings, metadata, or a record that names another thread: parse, rewrite, dump."""
+    DROP = 2
+    """Unreadable, torn, or superseded: left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedSlice:
+    """What one pass over a slice found.
+
+    ``size`` and ``sha256`` cover the (decompressed) bytes of the slice up to the last whole record;
+    ``edits`` holds triples (offset, length, EditKind) of the lines that are not copied as they are.
+    """
+
+    slice: Slice
+    size: int
+    sha256: str
+    edits: array[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A fingerprint: the concatenated 32-byte links of a session's entries, oldest first."""
+
+    links: bytes = b""
+
+    LINK_BYTES = 32
+
+    def __len__(self) -> int:
+        return len(self.links) // self.LINK_BYTES
+
+    def link(self, count: int) -> str:
+        """Hex link after the first ``count`` entries (1 or more)."""
+        return self.links[(count - 1) * self.LINK_BYTES : count * self.LINK_BYTES].hex()
+
+    @property
+    def head(self) -> str | None:
+        """Hex link of the last entry; None for a session without entries."""
+        return self.link(len(self)) if self.links else None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a transcript says about itself, as far as rows, names and reports need it.
+
+    Times are ISO 8601 texts as recorded; ``tokens`` is the last total that Codex counted.
+    """
+
+    records: int = 0
+    turns: int = 0
+    unreadable: int = 0
+    torn: bool = False
+    first_user_message: str | None = None
+    last_user_message: str | None = None
+    first_timestamp: str | None = None
+    last_timestamp: str | None = None
+    last_cwd: str | None = None
+    model: str | None = None
+    reasoning_effort: str | None = None
+    tokens: int = 0
+    last_ordinal: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """A session's whole history, inherited parts resolved, fingerprinted in one pass."""
+
+    session_id: str
+    meta: Json
+    mode: HistoryMode
+    slices: tuple[ScannedSlice, ...]
+    chain: Chain
+    facts: Facts
+
+    @property
+    def inherited(self) -> bool:
+        """Whether part of the history lies in other files."""
+        return len(self.slices) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedSession:
+    """One session as a package carries it, before its transcript is read.
+
+    ``file`` is the newest segment, None when the package names the session but lacks the file.
+    """
+
+    session_id: str
+    file: RolloutFile | None
+    archived: bool
+    row: Row | None = None
+    name: str | None = None
+    dynamic_tools: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The verdict on one incoming session, with the counts it rests on."""
+
+    classification: Classification
+    relation: Relation
+    local_session_id: str | None
+    incoming_entries: int
+    local_entries: int | None
+    common_entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    """What a sync will do with one session, and why.
+
+    ``transcript`` is None only where it could not be read; ``reason`` is a stable code when the
+    action is skip or refuse.
+    """
+
+    session: PackagedSession
+    decision: Decision
+    action: Action
+    reason: str | None
+    transcript: Transcript | None
+    message: str | None = None
+    hint: str | None = None
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The whole of a sync, as a value: printed by a dry run, applied by an executed one."""
+
+    package: Json
+    sessions: tuple[SessionPlan, ...]
+    notices: tuple[Notice, ...] = ()
+
+    def with_action(self, *actions: Action) -> Sequence[SessionPlan]:
+        """The sessions that get one of these actions, in plan order."""
+        return [s for s in self.sessions if s.action in actions]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOutcome:
+    """What execution made of one planned session."""
+
+    plan: SessionPlan
+    result: Result
+    local_session_id: str | None
+    code: str | None = None
+    message: str | None = None
+    hint: str | None = None
+    removed: tuple[str, ...] = ()

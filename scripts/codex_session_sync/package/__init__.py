@@ -1,0 +1,1 @@
+"""What packages look like, and how they are read and written."""

@@ -1,0 +1,37 @@
+"""Opening a package of any kind; the kind is told by content, not by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import PackageError
+from .container import open_tree
+from .sessions import Package
+from .snapshot import read_snapshot
+from .transfer_v1 import MANIFEST, read_transfer
+
+
+@contextmanager
+def open_package(
+    source: Path, progress: Callable[[int, int | None], None] | None = None
+) -> Iterator[Package]:
+    """The package at ``source``, a file or a directory, which is only read.
+
+    Raises PackageError.
+    """
+    with open_tree(source, progress=progress) as tree:
+        manifests = [name for name in tree.files if name.rsplit("/", 1)[-1] == MANIFEST]
+        if manifests:
+            nearest = min(manifests, key=lambda name: (name.count("/"), name))
+            package = read_transfer(tree, nearest.removesuffix(MANIFEST))
+        else:
+            package = read_snapshot(tree)
+        if not package.sessions:
+            raise PackageError(
+                "package_empty",
+                f"{source} holds no sessions",
+                hint="a package is a first-import package, a Codex home or a copy of one",
+            )
+        yield package

@@ -1,0 +1,78 @@
+"""What a package holds, whatever its kind: rollouts, and what else is known of each session."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ..codex.inventory import RolloutIndex, rollout_file
+from ..model import Json, Notice, PackagedSession, RolloutFile, Row
+from .container import PackageTree
+
+Kind = Literal["transfer-v1", "snapshot"]
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """An opened package; valid as long as the tree it was read from is open."""
+
+    kind: Kind
+    tree: PackageTree
+    rollouts: RolloutIndex
+    sessions: tuple[PackagedSession, ...]
+    notices: tuple[Notice, ...] = ()
+
+    def summary(self) -> Json:
+        """What reports and the journal say of it."""
+        return {
+            "kind": self.kind,
+            "container": self.tree.container,
+            "source": str(self.tree.source),
+            "sessions": len(self.sessions),
+            "bytes": sum(file.size for file in self.tree.files.values()),
+        }
+
+
+def rollouts_in(tree: PackageTree, archived: Mapping[str, bool] | None = None) -> list[RolloutFile]:
+    """The rollout files of a tree; ``archived`` by name where the folder does not say it."""
+    found = []
+    for name, file in tree.files.items():
+        *folders, base = name.split("/")
+        flag = "archived_sessions" in folders if archived is None else archived.get(base, False)
+        rollout = rollout_file(file.path, base, file.size, file.mtime_ns, archived=flag)
+        if rollout is not None:
+            found.append(rollout)
+    return found
+
+
+def tools_by_thread(rows: Iterable[Row]) -> dict[str, tuple[Row, ...]]:
+    """Dynamic tool rows by the thread that they belong to, in order of position."""
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[str(row["thread_id"])].append(row)
+    return {
+        thread: tuple(sorted(tools, key=lambda tool: int(tool["position"] or 0)))
+        for thread, tools in found.items()
+    }
+
+
+def base_name(path: object) -> str | None:
+    """The last part of another machine's path, POSIX or Windows."""
+    if not isinstance(path, str) or not path:
+        return None
+    return path.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def shown_name(row: Row | None, index_name: str | None) -> str | None:
+    """The name that a person gave the session; None where there is only a title.
+
+    Some writers of ``session_index.jsonl`` repeat the title there, which is no name.
+    """
+    if row is not None:
+        if row.get("name"):
+            return str(row["name"])
+        if index_name in (row.get("title"), row.get("first_user_message")):
+            return None
+    return index_name or None

@@ -1,0 +1,1 @@
+"""What users get to see: the JSON envelope, text, progress."""

@@ -1,0 +1,65 @@
+"""The result of a command, and the JSON envelope that it is printed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..errors import ExitCode, SyncError
+from ..model import Json, Notice
+
+SCHEMA = "codex-session-sync/1"
+
+Status = Literal["ok", "no_op", "dry_run", "partial", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error as it is reported."""
+
+    code: str
+    message: str
+    hint: str | None = None
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a command did, or why it could not."""
+
+    command: str
+    status: Status
+    data: Json
+    exit_code: ExitCode = ExitCode.OK
+    warnings: tuple[Notice, ...] = ()
+    errors: tuple[Problem, ...] = field(default=())
+
+
+def failure(command: str, error: SyncError) -> Report:
+    """The report of a command that an error ended."""
+    problem = Problem(error.code, error.message, error.hint, error.session_id)
+    return Report(command, "error", {}, error.exit_code, errors=(problem,))
+
+
+def envelope(report: Report) -> Json:
+    """The report as the one JSON object that ``--json`` prints."""
+    return {
+        "schema": SCHEMA,
+        "command": report.command,
+        "status": report.status,
+        "exit_code": int(report.exit_code),
+        "data": report.data,
+        "warnings": list(_entries(report.warnings)),
+        "errors": list(_entries(report.errors)),
+    }
+
+
+def _entries(items: Iterable[Notice | Problem]) -> Iterable[Json]:
+    for item in items:
+        entry: Json = {"code": item.code, "message": item.message}
+        if isinstance(item, Problem) and item.hint:
+            entry["hint"] = item.hint
+        if item.session_id:
+            entry["session_id"] = item.session_id
+        yield entry

@@ -1,0 +1,1 @@
+"""JSON Schemas of the documents that this program reads and writes."""

@@ -1,0 +1,202 @@
+"""The main job: a plan executed as one transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import __version__
+from .apply import Importer
+from .codex.client import prime
+from .codex.home import CodexHome
+from .codex.state_db import open_for_reading, open_for_writing
+from .errors import HomeError
+from .journal.log import Journal, TransactionLog, now
+from .model import Action, Json, Notice, Plan, Result, SessionOutcome, SessionPlan
+from .policy import Policy
+from .recovery import require_none_interrupted
+
+Progress = Callable[[int], None]
+
+JOURNALED = (
+    "session_id",
+    "local_session_id",
+    "classification",
+    "relation",
+    "action",
+    "reason",
+    "name",
+    "entries",
+    "removed",
+)
+"""What the journal keeps of a session's report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What an executed plan came to; ``transaction_id`` None where there was nothing to write."""
+
+    transaction_id: str | None
+    outcomes: tuple[SessionOutcome, ...]
+    notices: tuple[Notice, ...]
+
+
+def execute(
+    plan: Plan,
+    home: CodexHome,
+    *,
+    policy: Policy,
+    codex: Path | None,
+    environ: Mapping[str, str],
+    progress: Progress | None = None,
+) -> Execution:
+    """Apply ``plan``; the caller holds the home's lock and made the plan under it.
+
+    ``codex`` is started once if the home has no database yet; None: it is not. Raises HomeError,
+    InterruptedTransactionError; then nothing was written.
+    """
+    imports = plan.with_action(Action.IMPORT)
+    if not imports:
+        return Execution(None, _in_order(plan, {}), ())
+    journal = Journal(home.sync_dir)
+    require_none_interrupted(journal)
+    notices = _ensure_database(home, codex, environ)
+    with open_for_writing(home.state_db) as database:
+        log = journal.begin(_manifest(plan, home))
+        importer = Importer(home, log, database, policy, progress)
+        outcomes: dict[str, SessionOutcome] = {}
+        try:
+            for outcome in importer.run(imports):
+                outcomes[outcome.plan.session.session_id] = outcome
+        finally:
+            # Also on an interrupt: every batch is by now confirmed or undone.
+            _finish(log, _in_order(plan, outcomes))
+    return Execution(log.transaction_id, _in_order(plan, outcomes), notices)
+
+
+def session_json(plan: SessionPlan, outcome: SessionOutcome | None = None) -> Json:
+    """One session as reports and the journal show it; ``result`` only after execution."""
+    decision = plan.decision
+    document: Json = {
+        "session_id": plan.session.session_id,
+        "local_session_id": decision.local_session_id,
+        "classification": decision.classification,
+        "relation": decision.relation,
+        "action": plan.action,
+        "reason": plan.reason,
+        "entries": {
+            "incoming": decision.incoming_entries,
+            "local": decision.local_entries,
+            "common": decision.common_entries,
+        },
+        "name": plan.session.name,
+        "archived": plan.session.archived,
+    }
+    if plan.transcript is not None:
+        facts = plan.transcript.facts
+        document |= {
+            "first_user_message": _shortened(facts.first_user_message),
+            "turns": facts.turns,
+            "updated_at": facts.last_timestamp,
+            "cwd": facts.last_cwd,
+            "history_mode": plan.transcript.mode,
+        }
+    if outcome is not None:
+        document["local_session_id"] = outcome.local_session_id or decision.local_session_id
+        document["result"] = outcome.result
+        if outcome.removed:
+            document["removed"] = list(outcome.removed)
+    return document
+
+
+def counts(sessions: Sequence[Json]) -> Json:
+    """How many sessions there are by classification, by action and by result."""
+    return {
+        key: dict(sorted(Counter(s[key] for s in sessions if s.get(key)).items()))
+        for key in ("classification", "action", "result")
+        if any(s.get(key) for s in sessions)
+    }
+
+
+def _in_order(plan: Plan, done: Mapping[str, SessionOutcome]) -> tuple[SessionOutcome, ...]:
+    """An outcome for every session of the plan, in its order."""
+    return tuple(done.get(s.session.session_id) or _not_written(s) for s in plan.sessions)
+
+
+def _not_written(plan: SessionPlan) -> SessionOutcome:
+    match plan.action:
+        case Action.SKIP:
+            return SessionOutcome(plan, Result.SKIPPED, plan.decision.local_session_id)
+        case Action.REFUSE:
+            return SessionOutcome(
+                plan, Result.REFUSED, None, plan.reason, plan.message, plan.hint
+            )
+        case _:
+            return SessionOutcome(
+                plan, Result.FAILED, None, "interrupted", "the run was interrupted before it"
+            )
+
+
+def _manifest(plan: Plan, home: CodexHome) -> Json:
+    return {
+        "kind": "sync",
+        "status": "running",
+        "program_version": __version__,
+        "created_at": now(),
+        "completed_at": None,
+        "home": str(home.path),
+        "package": plan.package,
+        "counts": {},
+        "sessions": [_journaled(session_json(s), None) for s in plan.sessions],
+    }
+
+
+def _finish(log: TransactionLog, outcomes: Sequence[SessionOutcome]) -> None:
+    sessions = [_journaled(session_json(o.plan, o), o.result) for o in outcomes]
+    results = Counter(o.result for o in outcomes)
+    if results[Result.FAILED] or results[Result.REFUSED]:
+        status = "partial" if results[Result.IMPORTED] else "failed"
+    else:
+        status = "completed"
+    log.finish(status, {str(k): v for k, v in sorted(results.items())}, sessions)
+
+
+def _journaled(session: Json, result: Result | None) -> Json:
+    return {k: session[k] for k in JOURNALED if k in session} | {"result": result}
+
+
+def _ensure_database(
+    home: CodexHome, codex: Path | None, environ: Mapping[str, str]
+) -> tuple[Notice, ...]:
+    """Have Codex make its database if the home has none; check it readable if it has."""
+    if not home.state_db.exists() and codex is not None:
+        try:
+            prime(codex, home.path, environ)
+        except (HomeError, OSError) as error:
+            return (Notice("codex_failed", f"{error}; the sessions are imported without rows"),)
+    with open_for_reading(home.state_db) as database:
+        if database is None:
+            return (_DATABASE_MISSING,)
+        if not database.columns("threads"):
+            raise HomeError(
+                "database_unreadable",
+                f"{home.state_db} has no threads table",
+                hint="start Codex once on this home so that it completes its database",
+            )
+    return ()
+
+
+_DATABASE_MISSING = Notice(
+    "database_missing",
+    "the home has no database and Codex was not started to make one: Codex lists the sessions from "
+    "its next start on, but without the names of newer sessions, pins and token counts",
+)
+
+
+def _shortened(text: str | None, length: int = 120) -> str | None:
+    if text is None:
+        return None
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"

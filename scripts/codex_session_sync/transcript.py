@@ -1,0 +1,257 @@
+"""Reading a session's whole history in one pass: entries fingerprinted, facts and edits noted."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import zstandard
+
+from .codex.inventory import SegmentLookup, invalid, open_rollout, resolve
+from .codex.rollout import (
+    EVENT,
+    META,
+    RESPONSE_ITEM,
+    SETTINGS_APPLIED,
+    TURN_CONTEXT,
+    Line,
+    history_mode,
+    parse_record,
+    read_lines,
+)
+from .errors import SessionError
+from .lineage.fingerprint import Fingerprinter, is_entry, masked_ids
+from .model import EditKind, Facts, Json, RolloutFile, ScannedSlice, Slice, Transcript
+
+Progress = Callable[[int], None]
+"""Told of bytes read, as they are read."""
+
+REWRITTEN = frozenset({META, TURN_CONTEXT})
+
+
+def scan(tip: RolloutFile, lookup: SegmentLookup, progress: Progress | None = None) -> Transcript:
+    """Read the session whose newest file is ``tip``; memory does not grow with its size.
+
+    Raises SessionError with ``transcript_invalid``, ``history_base_missing`` or
+    ``transcript_line_too_long``.
+    """
+    head, slices = resolve(tip, lookup)
+    meta = head["payload"]
+    mode = history_mode(meta)
+    pass_ = _Pass(tip.thread_id, mode == "paginated", Fingerprinter(masked_ids(meta)), progress)
+    scanned = tuple(pass_.read(part, own=part.file is tip) for part in slices)
+    return Transcript(
+        tip.thread_id, meta, mode, scanned, pass_.fingerprinter.chain(), pass_.facts.freeze(meta)
+    )
+
+
+def first_link(tip: RolloutFile, lookup: SegmentLookup) -> str | None:
+    """The hex link of a session's first entry; None if it has none. Reads no further than that.
+
+    Raises SessionError as ``scan`` does.
+    """
+    head, slices = resolve(tip, lookup)
+    fingerprinter = Fingerprinter(masked_ids(head["payload"]))
+    for part in slices:
+        with open_rollout(part.file) as stream:
+            for line in read_lines(stream, tip.thread_id):
+                record = parse_record(line.data)
+                if record is not None and is_entry(record):
+                    fingerprinter.add(record)
+                    return fingerprinter.chain().link(1)
+    return None
+
+
+@dataclass(slots=True)
+class _Gathering:
+    """Facts under construction; see model.Facts."""
+
+    records: int = 0
+    turns: int = 0
+    unreadable: int = 0
+    torn: bool = False
+    first_user_message: str | None = None
+    last_user_message: str | None = None
+    last_timestamp: str | None = None
+    last_cwd: str | None = None
+    model: str | None = None
+    reasoning_effort: str | None = None
+    tokens: int = 0
+    last_ordinal: int | None = None
+
+    def note(self, record: Json) -> None:
+        """Take in one record."""
+        self.records += 1
+        self.last_timestamp = record["timestamp"]
+        payload = record["payload"]
+        if record["type"] == EVENT:
+            self._note_event(payload)
+        elif record["type"] == TURN_CONTEXT:
+            self.last_cwd = _text(payload.get("cwd")) or self.last_cwd
+            self.model = _text(payload.get("model")) or self.model
+            self.reasoning_effort = _text(payload.get("effort")) or self.reasoning_effort
+
+    def _note_event(self, payload: Json) -> None:
+        match payload:
+            case {"type": "user_message", "message": str(text)}:
+                self._note_user(text)
+            case {"type": "item_completed", "item": {"type": "UserMessage", "content": list(parts)}}:
+                self._note_user(_joined(parts))
+            case {
+                "type": "token_count",
+                "info": {"total_token_usage": {"total_tokens": int(total)}},
+            }:
+                self.tokens = total
+
+    def _note_user(self, text: str) -> None:
+        self.turns += 1
+        self.last_user_message = text
+        if self.first_user_message is None:
+            self.first_user_message = text
+
+    def freeze(self, meta: Json) -> Facts:
+        return Facts(
+            self.records,
+            self.turns,
+            self.unreadable,
+            self.torn,
+            self.first_user_message,
+            self.last_user_message,
+            _text(meta.get("timestamp")),
+            self.last_timestamp,
+            self.last_cwd or _text(meta.get("cwd")),
+            self.model,
+            self.reasoning_effort,
+            self.tokens,
+            self.last_ordinal,
+        )
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One pass over the slices of a session, oldest first."""
+
+    session_id: str
+    paginated: bool
+    fingerprinter: Fingerprinter
+    progress: Progress | None
+    facts: _Gathering = field(default_factory=_Gathering)
+
+    def read(self, part: Slice, *, own: bool) -> ScannedSlice:
+        """Read one slice up to its end."""
+        reading = _SliceReading(self, part, own)
+        try:
+            with open_rollout(part.file) as stream:
+                for line in read_lines(stream, self.session_id):
+                    if reading.stops_before(line):
+                        break
+                    if self.progress:
+                        self.progress(len(line.data))
+        except zstandard.ZstdError as error:
+            raise invalid(part.file, f"cannot be decompressed: {error}") from error
+        return reading.finish()
+
+
+class _SliceReading:
+    """The state of reading one slice: digest, edits, and where it ends."""
+
+    def __init__(self, pass_: _Pass, part: Slice, own: bool) -> None:
+        self._pass = pass_
+        self._part = part
+        self._own = own
+        self._digest = hashlib.sha256()
+        self._edits: array[int] = array("q")
+        self._size = 0
+        self._ordinal = -1
+        self._foreign = (
+            None
+            if part.file.thread_id == pass_.session_id
+            else part.file.thread_id.encode("ascii")
+        )
+
+    def stops_before(self, line: Line) -> bool:
+        """Take in a line of the slice; True, and nothing taken, for the first one beyond it."""
+        record = parse_record(line.data)
+        if self._part.end is not None and self._beyond(line, record):
+            return True
+        if record is None:
+            self._note_bad(line)
+        else:
+            self._note(line, record)
+        self._digest.update(line.data)
+        self._size = line.offset + len(line.data)
+        return False
+
+    def _beyond(self, line: Line, record: Json | None) -> bool:
+        end = self._part.end
+        assert end is not None
+        ordinal = record.get("ordinal") if record else None
+        if isinstance(ordinal, int):
+            return ordinal >= end.end_ordinal
+        return line.offset >= end.end_offset
+
+    def _note_bad(self, line: Line) -> None:
+        facts = self._pass.facts
+        if line.data.strip(b"\0 \t\r\n"):
+            if line.ended:
+                facts.unreadable += 1
+            elif self._own:
+                facts.torn = True
+        elif not line.ended and self._own and b"\0" in line.data:
+            facts.torn = True
+        self._edit(line, EditKind.DROP)
+
+    def _note(self, line: Line, record: Json) -> None:
+        ordinal = record.get("ordinal")
+        if isinstance(ordinal, int):
+            self._ordinal = self._pass.facts.last_ordinal = ordinal
+        if is_entry(record):
+            self._pass.fingerprinter.add(record)
+        elif record["type"] == EVENT and not self._pass.paginated:
+            self._pass.fingerprinter.note_event(record["payload"])
+        if record["type"] != META or line.offset == 0:
+            self._pass.facts.note(record)
+        kind = self._edit_kind(line, record)
+        if kind is not None:
+            self._edit(line, kind)
+
+    def _edit_kind(self, line: Line, record: Json) -> EditKind | None:
+        kind: Any = record["type"]
+        if kind == META and (line.offset == 0 or not self._own):
+            return EditKind.DROP
+        if kind in REWRITTEN or not line.ended:
+            return EditKind.RECORD
+        if kind == EVENT and record["payload"].get("type") == SETTINGS_APPLIED:
+            return EditKind.RECORD
+        if self._pass.paginated and not isinstance(record.get("ordinal"), int):
+            return EditKind.RECORD
+        if self._foreign and kind != RESPONSE_ITEM and self._foreign in line.data:
+            return EditKind.RECORD
+        return None
+
+    def _edit(self, line: Line, kind: EditKind) -> None:
+        self._edits.extend((line.offset, len(line.data), kind))
+
+    def finish(self) -> ScannedSlice:
+        end = self._part.end
+        if end is not None and self._ordinal + 1 < end.end_ordinal and self._size < end.end_offset:
+            raise SessionError(
+                "history_base_missing",
+                f"the history it continues ({self._part.file.name}) ends before the point where "
+                "this session took it up",
+                hint="package the session together with the one it was forked from",
+                session_id=self._pass.session_id,
+            )
+        return ScannedSlice(self._part, self._size, self._digest.hexdigest(), self._edits)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _joined(parts: list[Any]) -> str:
+    texts = [p["text"] for p in parts if isinstance(p, dict) and isinstance(p.get("text"), str)]
+    return "\n".join(texts)

@@ -1,0 +1,55 @@
+"""The JSON Schemas of every document on disk, and the check against them.
+
+The only module that knows jsonschema.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from .errors import SyncError
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+
+def schema_names() -> list[str]:
+    """The names of all schemas, without their ending."""
+    return sorted(
+        entry.name.removesuffix(".schema.json")
+        for entry in files("codex_session_sync.schemas").iterdir()
+        if entry.name.endswith(".schema.json")
+    )
+
+
+def check(name: str, document: Any, what: str, error: type[SyncError]) -> None:
+    """Raise ``error`` (code ``NAME_invalid``) unless ``document`` fits the schema ``name``."""
+    problem = next(_validator(name).iter_errors(document), None)
+    if problem is not None:
+        place = "/".join(map(str, problem.absolute_path)) or "top level"
+        raise error(
+            f"{name}_invalid",
+            f"{what} does not fit its schema at {place}: {problem.message[:200]}",
+        )
+
+
+def load(name: str, data: bytes, what: str, error: type[SyncError]) -> Any:
+    """Parse a document and check it; raises ``error`` (code ``NAME_invalid``)."""
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError as problem:
+        raise error(f"{name}_invalid", f"{what} is not JSON: {problem}") from problem
+    check(name, document, what, error)
+    return document
+
+
+@cache
+def _validator(name: str) -> Validator:
+    from jsonschema import Draft202012Validator
+
+    text = files("codex_session_sync.schemas").joinpath(f"{name}.schema.json").read_bytes()
+    return Draft202012Validator(orjson.loads(text))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .codex.home import CodexHome
@@ -19,7 +19,7 @@ from .codex.state_db import StateDb
 from .codex.thread_row import thread_row
 from .compose import Written, compose
 from .durable import sync_all
-from .errors import SessionError, SyncError
+from .errors import HomeError, SessionError, SyncError
 from .journal.log import TransactionLog, now
 from .journal.operations import (
     AnyOperation,
@@ -73,6 +73,8 @@ class Importer:
     database: StateDb | None
     policy: Policy
     progress: Progress | None = None
+    _broken: list[HomeError] = field(default_factory=list)
+    """The failure of the database, after which no other session is tried."""
 
     @property
     def site(self) -> Site:
@@ -82,6 +84,9 @@ class Importer:
     def run(self, plans: Sequence[SessionPlan]) -> Iterator[SessionOutcome]:
         """Import the sessions; yields what became of each, in order."""
         for batch in _batches(plans):
+            if self._broken:
+                yield from (_failed(plan, self._broken[0]) for plan in batch)
+                continue
             staged: list[Staged] = []
             for plan in batch:
                 try:
@@ -123,9 +128,12 @@ class Importer:
         try:
             self._apply(staged)
         except (SyncError, OSError) as error:
-            if len(staged) == 1:
-                (self.log.staged / staged[0].name).unlink(missing_ok=True)
-                yield _failed(staged[0].plan, error)
+            if isinstance(error, HomeError) and error.code.startswith("database_"):
+                self._broken.append(error)
+            if self._broken or len(staged) == 1:
+                for one in staged:
+                    (self.log.staged / one.name).unlink(missing_ok=True)
+                    yield _failed(one.plan, error)
                 return
             for one in staged:
                 yield from self._commit([one])

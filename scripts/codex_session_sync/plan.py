@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from .codex.home import CodexHome
-from .errors import SessionError, UsageError
+from .errors import SessionError
+from .identify import match_id
 from .lineage.classify import classify
 from .local import LocalSessions
 from .model import (
@@ -47,10 +48,11 @@ def make_plan(
     only: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Plan:
-    """What a sync of ``package`` into ``home`` would do; ``only`` limits it to these session ids.
+    """What a sync of ``package`` into ``home`` would do; ``only`` limits it to these session ids,
+    which may be shortened.
 
     ``progress`` is told of transcript bytes as they are read. Raises UsageError
-    ``session_unknown``, HomeError.
+    ``session_unknown`` or ``session_ambiguous``, HomeError.
     """
     chosen = _chosen(package, only)
     local = LocalSessions(home, frozenset(s.session_id for s in package.sessions))
@@ -160,15 +162,9 @@ def _notices(transcript: Transcript) -> tuple[Notice, ...]:
 
 
 def _chosen(package: Package, only: Collection[str]) -> list[PackagedSession]:
-    known = {session.session_id: session for session in package.sessions}
-    for session_id in only:
-        if session_id not in known:
-            raise UsageError(
-                "session_unknown",
-                f"the package holds no session {session_id!r}",
-                hint="`codex-session-sync inspect-package` lists what it holds",
-            )
-    return [s for s in known.values() if not only or s.session_id in only]
+    ids = [session.session_id for session in package.sessions]
+    wanted = {match_id(given, ids) for given in only}
+    return [s for s in package.sessions if not only or s.session_id in wanted]
 
 
 def _ahead(decision: Decision) -> int:

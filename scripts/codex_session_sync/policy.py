@@ -1,6 +1,6 @@
 """What an imported transcript may not bring along: whatever would act without asking.
 
-Each rule was measured with the real Codex (``references/codex-storage.md`` §6): approval and sandbox
+Each rule was measured with the real Codex (``references/codex-storage.md``): approval and sandbox
 settings resume as recorded, capability roots start programs, workspace roots widen the sandbox.
 What only speaks (messages, instructions, tools offered to the model) is kept.
 """

@@ -92,6 +92,7 @@ def session_json(plan: SessionPlan, outcome: SessionOutcome | None = None) -> Js
             "common": decision.common_entries,
         },
         "name": plan.session.name,
+        "title": _title(plan),
         "archived": plan.session.archived,
     }
     if plan.transcript is not None:
@@ -114,7 +115,7 @@ def session_json(plan: SessionPlan, outcome: SessionOutcome | None = None) -> Js
 def counts(sessions: Sequence[Json]) -> Json:
     """How many sessions there are by classification, by action and by result."""
     return {
-        key: dict(sorted(Counter(s[key] for s in sessions if s.get(key)).items()))
+        key: dict(sorted(Counter(str(s[key]) for s in sessions if s.get(key)).items()))
         for key in ("classification", "action", "result")
         if any(s.get(key) for s in sessions)
     }
@@ -130,9 +131,7 @@ def _not_written(plan: SessionPlan) -> SessionOutcome:
         case Action.SKIP:
             return SessionOutcome(plan, Result.SKIPPED, plan.decision.local_session_id)
         case Action.REFUSE:
-            return SessionOutcome(
-                plan, Result.REFUSED, None, plan.reason, plan.message, plan.hint
-            )
+            return SessionOutcome(plan, Result.REFUSED, None, plan.reason, plan.message, plan.hint)
         case _:
             return SessionOutcome(
                 plan, Result.FAILED, None, "interrupted", "the run was interrupted before it"
@@ -193,6 +192,15 @@ _DATABASE_MISSING = Notice(
     "the home has no database and Codex was not started to make one: Codex lists the sessions from "
     "its next start on, but without the names of newer sessions, pins and token counts",
 )
+
+
+def _title(plan: SessionPlan) -> str | None:
+    """What a person knows the session by: its name, else its title, else its first words."""
+    row = plan.session.row or {}
+    title = plan.session.name or row.get("title")
+    if not title and plan.transcript is not None:
+        title = plan.transcript.facts.first_user_message
+    return _shortened(str(title)) if title else None
 
 
 def _shortened(text: str | None, length: int = 120) -> str | None:

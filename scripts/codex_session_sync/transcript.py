@@ -98,7 +98,10 @@ class _Gathering:
         match payload:
             case {"type": "user_message", "message": str(text)}:
                 self._note_user(text)
-            case {"type": "item_completed", "item": {"type": "UserMessage", "content": list(parts)}}:
+            case {
+                "type": "item_completed",
+                "item": {"type": "UserMessage", "content": list(parts)},
+            }:
                 self._note_user(_joined(parts))
             case {
                 "type": "token_count",
@@ -167,9 +170,7 @@ class _SliceReading:
         self._size = 0
         self._ordinal = -1
         self._foreign = (
-            None
-            if part.file.thread_id == pass_.session_id
-            else part.file.thread_id.encode("ascii")
+            None if part.file.thread_id == pass_.session_id else part.file.thread_id.encode("ascii")
         )
 
     def stops_before(self, line: Line) -> bool:

@@ -162,7 +162,20 @@ def rollout_files(home: Path) -> list[Path]:
 
 def records(path: Path) -> list[dict[str, Any]]:
     """Return the records of one rollout file, plain or compressed."""
+    return [json.loads(line) for line in _lines(path) if line.strip()]
+
+
+def first_record(path: Path) -> dict[str, Any]:
+    """Return the first record of a rollout file, or {} if there is none that can be read."""
+    try:
+        found = json.loads(_lines(path)[0])
+    except (IndexError, ValueError, zstandard.ZstdError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _lines(path: Path) -> list[bytes]:
     data = path.read_bytes()
     if path.suffix == ".zst":
         data = zstandard.ZstdDecompressor().decompressobj().decompress(data)
-    return [json.loads(line) for line in data.splitlines() if line.strip()]
+    return data.split(b"\n")

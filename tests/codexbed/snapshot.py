@@ -75,11 +75,14 @@ def rebase_paths(home: Path, old: Path) -> int:
     database = home / STATE
     if not database.exists():
         return 0
-    prefix = f"{old}/"
     update = (
         "UPDATE threads SET rollout_path = ? || substr(rollout_path, ?)"
         " WHERE substr(rollout_path, 1, ?) = ?"
     )
-    values = (f"{home}/", len(prefix) + 1, len(prefix), prefix)
+    # Codex may have written the home's path with its links resolved.
+    prefixes = {f"{old}/", f"{old.resolve()}/"}
     with closing(sqlite3.connect(database)) as connection, connection:
-        return connection.execute(update, values).rowcount
+        return sum(
+            connection.execute(update, (f"{home}/", len(prefix) + 1, len(prefix), prefix)).rowcount
+            for prefix in sorted(prefixes)
+        )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from codexbed.app_server import AppServer, AppServerError, Json
-from codexbed.codex import CodexHome, records, rollout_files
+from codexbed.codex import CodexHome, first_record, rollout_files
 from codexbed.install import LEGACY
 from codexbed.model_server import ModelServer, last_user_text
 from codexbed.snapshot import copy_home
@@ -77,7 +77,7 @@ def dependents_first(home: Path, ids: Sequence[str]) -> list[str]:
     newest: dict[str, str] = {}
     for path in rollout_files(home):
         segment = path.name.split(".")[0][-36:]
-        meta = records(path)[0].get("payload", {})
+        meta = first_record(path).get("payload") or {}
         base_of[segment] = (meta.get("history_base") or {}).get("thread_id")
         newest[str(meta.get("id"))] = segment
 

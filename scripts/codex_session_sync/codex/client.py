@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -93,10 +94,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """Let the program end by itself, so that it closes its databases; else make it."""
     assert process.stdin is not None
     assert process.stdout is not None
-    try:
+    with suppress(BrokenPipeError):
         process.stdin.close()
-    except BrokenPipeError:
-        pass
     try:
         process.wait(5)
     except subprocess.TimeoutExpired:

@@ -41,8 +41,7 @@ class StateDb:
             with self._errors():
                 found = self._connection.execute(f"PRAGMA table_info({_name(table)})").fetchall()
             self._columns[table] = {
-                name: bool(notnull) and default is None
-                for _, name, _, notnull, default, _ in found
+                name: bool(notnull) and default is None for _, name, _, notnull, default, _ in found
             }
         return self._columns[table]
 
@@ -145,9 +144,7 @@ def open_for_writing(path: Path) -> Iterator[StateDb | None]:
 @contextmanager
 def _connected(uri: str, path: Path) -> Iterator[sqlite3.Connection]:
     try:
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
-        )
+        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         with closing(connection):
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
@@ -174,9 +171,7 @@ def _copy(path: Path, log: Path, scratch: Path) -> Path:
 
 
 def _state(*paths: Path) -> list[tuple[int, int] | None]:
-    return [
-        (p.stat().st_size, p.stat().st_mtime_ns) if p.exists() else None for p in paths
-    ]
+    return [(p.stat().st_size, p.stat().st_mtime_ns) if p.exists() else None for p in paths]
 
 
 def _unusable(path: Path, error: sqlite3.Error) -> HomeError:

@@ -55,8 +55,11 @@ def thread_row(
         row["cwd"] = cwd
     if approval_policy is not None:
         row["approval_mode"] = approval_policy
-    return {c: row.get(c) if row.get(c) is not None else _default(c, n) for c, n in columns.items()
-            if row.get(c) is not None or n or c in _NULLABLE_KEPT}
+    return {
+        c: row.get(c) if row.get(c) is not None else _default(c, n)
+        for c, n in columns.items()
+        if row.get(c) is not None or n or c in _NULLABLE_KEPT
+    }
 
 
 _NULLABLE_KEPT = frozenset({*LOCAL_REFERENCES, "archived_at", "name"})

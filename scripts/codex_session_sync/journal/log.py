@@ -52,7 +52,8 @@ class Journal:
         transaction_id = _new_id()
         folder = self._root / transaction_id
         (folder / STAGED).mkdir(parents=True)
-        log = TransactionLog(folder, {"schema": SCHEMA, "transaction_id": transaction_id, **manifest})
+        head = {"schema": SCHEMA, "transaction_id": transaction_id}
+        log = TransactionLog(folder, {**head, **manifest})
         log.write_manifest()
         sync_folder(self._root)
         return log
@@ -129,9 +130,10 @@ class TransactionLog:
     def intend(self, operations: Iterable[tuple[str, AnyOperation]]) -> int:
         """Record a batch durably before any of it happens; returns its number."""
         self._batch += 1
+        head = {"step": "intent", "batch": self._batch}
         lines = [
-            {"step": "intent", "batch": self._batch, "session_id": session, "operation": to_json(op)}
-            for session, op in operations
+            {**head, "session_id": session, "operation": to_json(operation)}
+            for session, operation in operations
         ]
         self._append([*lines, {"step": "begun", "batch": self._batch}])
         return self._batch

@@ -10,9 +10,7 @@ from ..errors import HomeError
 from .operations import AnyOperation, CreateFile, PutRow, Site
 
 
-def apply_all(
-    operations: Sequence[AnyOperation], site: Site, done: list[AnyOperation]
-) -> None:
+def apply_all(operations: Sequence[AnyOperation], site: Site, done: list[AnyOperation]) -> None:
     """Apply operations in order, rows in one database transaction, and make all durable.
 
     ``done`` receives each operation that may have changed something, so that a caller can undo

@@ -42,9 +42,7 @@ def classify(incoming: Chain, candidates: Iterable[Candidate]) -> Decision:
         if best is None or rank > best[0]:
             best = (rank, candidate)
     if best is None:
-        return Decision(
-            Classification.NEW_LINEAGE, Relation.NONE, None, len(incoming), None, 0
-        )
+        return Decision(Classification.NEW_LINEAGE, Relation.NONE, None, len(incoming), None, 0)
     (common, _, _), candidate = best
     relation = relate(len(incoming), len(candidate.chain), common)
     return Decision(

@@ -81,9 +81,7 @@ def with_mapping(text: str | None, lineage: str, mapping: Mapping) -> str:
         ),
     }
     validation.check("sidecar", document, f"sidecar {lineage}", HomeError)
-    return orjson.dumps(
-        document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    ).decode()
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def local_ids(text: str, lineage: str, origin: str) -> list[str]:

@@ -96,11 +96,13 @@ def _database(
     if root + STATE_DB not in tree.files:
         return {}, {}, ()
     try:
-        with tempfile.TemporaryDirectory(prefix="codex-session-sync-") as scratch:
-            with open_for_reading(_beside_its_log(tree, root, Path(scratch))) as database:
-                assert database is not None
-                rows = {str(row["id"]): row for row in database.rows("threads")}
-                tools = tools_by_thread(database.rows("thread_dynamic_tools"))
+        with (
+            tempfile.TemporaryDirectory(prefix="codex-session-sync-") as scratch,
+            open_for_reading(_beside_its_log(tree, root, Path(scratch))) as database,
+        ):
+            assert database is not None
+            rows = {str(row["id"]): row for row in database.rows("threads")}
+            tools = tools_by_thread(database.rows("thread_dynamic_tools"))
     except HomeError as error:
         notice = Notice(
             "package_database_unreadable",

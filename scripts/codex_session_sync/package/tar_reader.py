@@ -144,7 +144,7 @@ def _fields(block: bytes) -> _Header:
     # Only POSIX headers have a prefix; GNU tar keeps times and the sparse map in its place.
     if block[257:263] == b"ustar\0" and (prefix := _text(block[345:500])):
         name = f"{prefix}/{name}"
-    if kind in (b"0", b"\0") and name.endswith("/"):
+    if kind == b"\0" and name.endswith("/"):
         kind = b"5"
     return _Header(
         name=name,

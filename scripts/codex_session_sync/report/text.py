@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ..codex.rollout import parse_time
+from ..identify import short_id
 from ..model import Json
 from .envelope import Report
 
@@ -30,57 +29,64 @@ STYLES = {
 }
 
 
+_CLOSING = {
+    "dry_run": "[bold]Nothing was written.[/] Add --execute to do this.",
+    "no_op": "[bold]Nothing to do.[/] This home already has all of it.",
+    "partial": "[bold yellow]Done in part.[/] What was not done is listed as errors.",
+}
+
+
 def render(report: Report, out: Console, err: Console) -> None:
     """Print a report: what was found or done on ``out``, warnings and errors on ``err``."""
     painter = _PAINTERS.get(report.command)
     if report.status != "error" and painter is not None:
         painter(report.data, out)
-        out.print(_closing(report), highlight=False)
+        closing = _CLOSING.get(report.status)
+        if closing is not None:
+            out.print(closing, highlight=False)
     for warning in report.warnings:
-        err.print(f"[yellow]warning[/] \\[{warning.code}] ", end="", highlight=False)
-        err.print(_about(warning.session_id) + warning.message, markup=False, highlight=False)
+        _tell(err, "[yellow]warning[/]", warning.code, warning.session_id, warning.message)
     for problem in report.errors:
-        err.print(f"[red]error[/] \\[{problem.code}] ", end="", highlight=False)
-        err.print(_about(problem.session_id) + problem.message, markup=False, highlight=False)
+        _tell(err, "[red]error[/]", problem.code, problem.session_id, problem.message)
         if problem.hint:
             err.print(f"  → {problem.hint}", markup=False, highlight=False, style="dim")
 
 
-def _about(session_id: str | None) -> str:
-    return f"{session_id}: " if session_id else ""
+def _tell(err: Console, kind: str, code: str, session_id: str | None, message: str) -> None:
+    from rich.markup import escape
 
-
-def _closing(report: Report) -> str:
-    match report.status:
-        case "dry_run":
-            return "[bold]Nothing was written.[/] Add --execute to do this."
-        case "no_op":
-            return "[bold]Nothing to do.[/] This home already has all of it."
-        case "partial":
-            return "[bold yellow]Done in part.[/] What was not done is listed as errors."
-    return ""
+    about = f"{short_id(session_id)}: " if session_id else ""
+    err.print(f"{kind} \\[{code}] {escape(about + message)}", highlight=False, soft_wrap=True)
 
 
 def _sessions(data: Json, out: Console) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     package = data["package"]
     out.print(
-        f"[bold]{package['source']}[/] · {package['kind']} · {package['sessions']} sessions",
+        f"[bold]{escape(_base(package['source']))}[/] · {package['kind']} in a "
+        f"{package['container']} · "
+        f"{package['sessions']} sessions",
         highlight=False,
     )
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
     executed = any("result" in session for session in data["sessions"])
     for title in ("session", "what it is", "turns", "class", "result" if executed else "action"):
-        table.add_column(title, justify="right" if title == "turns" else "left", no_wrap=True)
-    table.columns[1].overflow = "ellipsis"
+        table.add_column(
+            title,
+            justify="right" if title == "turns" else "left",
+            no_wrap=title != "what it is",
+            overflow="ellipsis" if title == "what it is" else "fold",
+        )
+    table.columns[1].no_wrap = True
     table.columns[1].ratio = 1
     for session in data["sessions"]:
         outcome = session.get("result") or session["action"]
         kind = session["classification"]
-        reason = f" ({session['reason']})" if session["reason"] else ""
+        reason = f" ({session['reason']})" if session["reason"] == "local_ahead" else ""
         table.add_row(
-            session["session_id"],
+            short_id(session["session_id"]),
             _title(session),
             str(session.get("turns", "")),
             f"[{STYLES.get(kind, '')}]{kind}[/]",
@@ -93,10 +99,28 @@ def _sessions(data: Json, out: Console) -> None:
         out.print(f"transaction {data['transaction_id']}", highlight=False)
 
 
-def _title(session: Mapping[str, str]) -> str:
+def _demo(data: Json, out: Console) -> None:
+    for number, step in enumerate(data["steps"], 1):
+        out.print(f"[bold cyan]{number}. {step['title']}[/]")
+        out.print(step["meaning"], highlight=False)
+        out.print(f"\n  [bold]$ {step['command']}[/]\n", highlight=False)
+        _PAINTERS[step["report"]](step["data"], out)
+        out.print()
+    if data["kept"]:
+        out.print(f"The home is kept in {data['home']}.", highlight=False)
+    else:
+        out.print("The home of this demonstration is gone again; your own was not touched.")
+
+
+def _title(session: Mapping[str, str | None]) -> str:
     from rich.markup import escape
 
-    return escape(session.get("name") or session.get("first_user_message") or "")
+    return escape(session.get("title") or "")
+
+
+def _base(path: str) -> str:
+    """The last part of a path, of this machine or another."""
+    return path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or path
 
 
 def _transactions(data: Json, out: Console) -> None:
@@ -106,16 +130,15 @@ def _transactions(data: Json, out: Console) -> None:
         out.print("No transactions yet.")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("transaction", "kind", "status", "when", "package", "counts"):
-        table.add_column(title)
+    for title in ("transaction", "kind", "status", "package", "counts"):
+        table.add_column(title, no_wrap=title != "package", overflow="ellipsis")
     for item in data["transactions"]:
         status = item["status"]
         table.add_row(
             item["transaction_id"],
             item["kind"],
             f"[{STYLES.get(status, '')}]{status}[/]",
-            _when(item["created_at"]),
-            (item["package"] or {}).get("source", ""),
+            _base((item["package"] or {}).get("source", "")),
             ", ".join(f"{n} {what}" for what, n in item["counts"].items()),
         )
     out.print(table)
@@ -131,8 +154,8 @@ def _transaction(data: Json, out: Console) -> None:
         sessions.add_column(title, no_wrap=True)
     for session in item["sessions"]:
         sessions.add_row(
-            session["session_id"],
-            session["local_session_id"] or "",
+            short_id(session["session_id"]),
+            short_id(session["local_session_id"] or ""),
             session["classification"],
             session["result"] or "",
         )
@@ -167,15 +190,11 @@ def _recovered(data: Json, out: Console) -> None:
         )
 
 
-def _when(timestamp: str | None) -> str:
-    moment: datetime | None = parse_time(timestamp)
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""
-
-
 _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "inspect-package": _sessions,
     "sync": _sessions,
     "list-transactions": _transactions,
     "show-transaction": _transaction,
     "recover": _recovered,
+    "demo": _demo,
 }

@@ -1,0 +1,1 @@
+"""The package that ``demo`` shows; ``tests/make_sample.py`` makes it."""

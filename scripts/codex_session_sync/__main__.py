@@ -1,5 +1,7 @@
 """``python -m codex_session_sync``."""
 
+import sys
+
 from .cli.main import main
 
-main()
+sys.exit(main())

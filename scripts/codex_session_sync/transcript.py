@@ -103,6 +103,8 @@ class _Gathering:
                 "item": {"type": "UserMessage", "content": list(parts)},
             }:
                 self._note_user(_joined(parts))
+            case {"type": "thread_settings_applied", "thread_settings": {"cwd": str(cwd)}} if cwd:
+                self.last_cwd = cwd
             case {
                 "type": "token_count",
                 "info": {"total_token_usage": {"total_tokens": int(total)}},

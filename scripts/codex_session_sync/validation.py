@@ -37,6 +37,11 @@ def check(name: str, document: Any, what: str, error: type[SyncError]) -> None:
         )
 
 
+def fits(name: str, document: Any) -> bool:
+    """Whether a document fits the schema ``name``."""
+    return _validator(name).is_valid(document)
+
+
 def load(name: str, data: bytes, what: str, error: type[SyncError]) -> Any:
     """Parse a document and check it; raises ``error`` (code ``NAME_invalid``)."""
     try:

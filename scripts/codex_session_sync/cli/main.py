@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 import orjson
@@ -58,9 +58,9 @@ def cli() -> None:
     """
 
 
-def main() -> NoReturn:
-    """Run the command line and exit."""
-    sys.exit(run(sys.argv[1:]))
+def main() -> int:
+    """Run the command line with the process's arguments; returns the exit code."""
+    return run(sys.argv[1:])
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
+from .. import validation
 from ..codex.home import ARCHIVED, INDEX, SESSIONS, STATE_DB
 from ..codex.inventory import RolloutIndex
 from ..codex.session_index import read_names
@@ -101,8 +103,8 @@ def _database(
             open_for_reading(_beside_its_log(tree, root, Path(scratch))) as database,
         ):
             assert database is not None
-            rows = {str(row["id"]): row for row in database.rows("threads")}
-            tools = tools_by_thread(database.rows("thread_dynamic_tools"))
+            rows = _fitting("thread_row", database.rows("threads"))
+            tools = _fitting("dynamic_tool", database.rows("thread_dynamic_tools"))
     except HomeError as error:
         notice = Notice(
             "package_database_unreadable",
@@ -110,7 +112,12 @@ def _database(
             "are taken from the transcripts",
         )
         return {}, {}, (notice,)
-    return rows, tools, ()
+    return {str(row["id"]): row for row in rows}, tools_by_thread(tools), ()
+
+
+def _fitting(schema: str, rows: Iterable[Row]) -> list[Row]:
+    """The rows that are what they should be; a session does without one that is not."""
+    return [row for row in rows if validation.fits(schema, row)]
 
 
 def _beside_its_log(tree: PackageTree, root: str, scratch: Path) -> Path:

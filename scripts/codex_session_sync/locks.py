@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import orjson
@@ -23,11 +23,12 @@ HOLDER = "lock-holder.json"
 def home_lock(sync_dir: Path, command: str) -> Iterator[None]:
     """Hold the home for one writing command; the system frees it if the process dies.
 
-    Raises HomeError ``home_locked``, naming the holder, if another one is at work.
+    Raises HomeError: ``home_locked``, naming the holder, if another one is at work;
+    ``home_not_writable``.
     """
-    sync_dir.mkdir(exist_ok=True)
     lock = FileLock(sync_dir / LOCK, timeout=0)
     try:
+        sync_dir.mkdir(exist_ok=True)
         lock.acquire()
     except Timeout as error:
         raise HomeError(
@@ -35,12 +36,14 @@ def home_lock(sync_dir: Path, command: str) -> Iterator[None]:
             f"another sync is at work on this home{_holder(sync_dir)}",
             hint="wait for it to end, then run the same command again",
         ) from error
+    except OSError as error:
+        raise _not_writable(sync_dir, error) from error
     try:
-        holder = {"pid": os.getpid(), "since": now(), "command": command}
-        write_atomic(sync_dir / HOLDER, orjson.dumps(holder))
+        _write_holder(sync_dir, command)
         yield
-        (sync_dir / HOLDER).unlink(missing_ok=True)
     finally:
+        with suppress(OSError):
+            (sync_dir / HOLDER).unlink(missing_ok=True)
         lock.release()
 
 
@@ -67,6 +70,22 @@ def _flock(path: Path) -> Iterator[None]:
             yield
         finally:
             fcntl.flock(stream, fcntl.LOCK_UN)
+
+
+def _write_holder(sync_dir: Path, command: str) -> None:
+    holder = {"pid": os.getpid(), "since": now(), "command": command}
+    try:
+        write_atomic(sync_dir / HOLDER, orjson.dumps(holder))
+    except OSError as error:
+        raise _not_writable(sync_dir, error) from error
+
+
+def _not_writable(sync_dir: Path, error: OSError) -> HomeError:
+    return HomeError(
+        "home_not_writable",
+        f"{sync_dir} cannot be written to: {error.strerror or error}",
+        hint="make room on its disk, or mend its owner and permissions",
+    )
 
 
 def _holder(sync_dir: Path) -> str:

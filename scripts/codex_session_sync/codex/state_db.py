@@ -68,11 +68,11 @@ class StateDb:
             self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            with self._errors():
+                self._connection.commit()
         except BaseException:
             self._connection.rollback()
             raise
-        with self._errors():
-            self._connection.commit()
 
     def insert(self, table: str, row: Row) -> None:
         """Add one row; its columns must be the table's."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..durable import sync_all
 from ..errors import HomeError
-from .operations import AnyOperation, CreateFile, PutRow, Site
+from .operations import HOME_CHANGED, AnyOperation, CreateFile, PutRow, Site
 
 
 def apply_all(operations: Sequence[AnyOperation], site: Site, done: list[AnyOperation]) -> None:
@@ -18,37 +18,52 @@ def apply_all(operations: Sequence[AnyOperation], site: Site, done: list[AnyOper
     """
     rows = [operation for operation in operations if isinstance(operation, PutRow)]
     for operation in operations:
+        together: Sequence[AnyOperation] = [operation]
         if isinstance(operation, PutRow):
-            if operation is rows[0]:
-                _in_transaction(rows, site, lambda row: row.apply(site))
-                done.extend(rows)
-            continue
+            if operation is not rows[0]:
+                continue
+            together = rows
+        done.extend(together)
         try:
-            operation.apply(site)
+            if together is rows:
+                _in_transaction(rows, site, lambda row: row.apply(site))
+            else:
+                operation.apply(site)
         except HomeError:
+            del done[-len(together) :]
             raise
-        except BaseException:
-            done.append(operation)
-            raise
-        done.append(operation)
     sync_all(_touched(operations, site))
 
 
-def undo_all(operations: Sequence[AnyOperation], site: Site, *, keep_staged: bool = False) -> None:
+def undo_all(
+    operations: Sequence[AnyOperation], site: Site, *, keep_staged: bool = False
+) -> list[HomeError]:
     """Undo operations in reverse, whatever of them was done, and make that durable.
 
+    What another program has changed since is left as it is; returned is what was found there.
     ``keep_staged`` puts files back to where they waited, for another attempt.
     """
+    kept: list[HomeError] = []
     rows = [operation for operation in reversed(operations) if isinstance(operation, PutRow)]
+
+    def undo(operation: AnyOperation) -> None:
+        try:
+            if isinstance(operation, CreateFile) and keep_staged:
+                operation.withdraw(site)
+            else:
+                operation.undo(site)
+        except HomeError as error:
+            if error.code != HOME_CHANGED:
+                raise
+            kept.append(error)
+
     for operation in reversed(operations):
-        if isinstance(operation, PutRow):
-            if operation is rows[0]:
-                _in_transaction(rows, site, lambda row: row.undo(site))
-        elif isinstance(operation, CreateFile) and keep_staged:
-            operation.withdraw(site)
-        else:
-            operation.undo(site)
+        if not isinstance(operation, PutRow):
+            undo(operation)
+        elif operation is rows[0]:
+            _in_transaction(rows, site, undo)
     sync_all(_touched(operations, site))
+    return kept
 
 
 def _in_transaction(rows: Sequence[PutRow], site: Site, change: Callable[[PutRow], None]) -> None:

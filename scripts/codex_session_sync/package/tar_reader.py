@@ -131,10 +131,9 @@ def _checksum_holds(block: bytes) -> bool:
     if len(block) != BLOCK:
         return False
     stated = _number(block[148:156])
-    unsigned = sum(block) - sum(block[148:156]) + 8 * ord(" ")
+    covered = block[:148] + b" " * 8 + block[156:]
     # Some old writers added the bytes as signed ones.
-    high = sum(byte > 127 for byte in block) - sum(byte > 127 for byte in block[148:156])
-    return stated in (unsigned, unsigned - 256 * high)
+    return stated == sum(covered) or stated == sum(memoryview(covered).cast("b"))
 
 
 def _fields(block: bytes) -> _Header:

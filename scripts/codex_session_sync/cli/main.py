@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import click
 import orjson
 
 from .. import __version__
-from ..errors import ExitCode, SyncError
+from ..errors import ExitCode, HomeError, SyncError
 from ..report.envelope import Problem, Report, envelope, failure
 
 COMMANDS = {
@@ -60,6 +62,9 @@ def cli() -> None:
 
 def main() -> int:
     """Run the command line with the process's arguments; returns the exit code."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _stop)
     return run(sys.argv[1:])
 
 
@@ -85,6 +90,8 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
         return 141
+    except OSError as error:
+        report = failure(name, _refused_by_system(error))
     except Exception as error:
         report = _defect(name, error)
     else:
@@ -93,6 +100,11 @@ def run(arguments: Sequence[str]) -> int:
         report = outcome
     _print(report, as_json)
     return int(report.exit_code)
+
+
+def _stop(number: int, _: FrameType | None) -> NoReturn:
+    """End as on Ctrl-C: what is not confirmed is undone, temporary files go."""
+    sys.exit(128 + number)
 
 
 def _print(report: Report, as_json: bool) -> None:
@@ -113,6 +125,15 @@ def _usage(name: str, error: click.ClickException) -> Report:
     hint = "`codex-session-sync --help` and `codex-session-sync COMMAND --help` explain the usage"
     problem = Problem("usage", error.format_message(), hint)
     return Report(name, "error", {}, ExitCode.USAGE, errors=(problem,))
+
+
+def _refused_by_system(error: OSError) -> HomeError:
+    where = f" ({error.filename})" if error.filename else ""
+    return HomeError(
+        "system_error",
+        f"the system refused to read or write{where}: {error.strerror or error}",
+        hint="mend that; if a transaction was begun, `codex-session-sync recover` says what to do",
+    )
 
 
 def _defect(name: str, error: Exception) -> Report:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -18,6 +20,13 @@ SegmentLookup = Callable[[str], RolloutFile | None]
 """Finds the rollout file of a segment id, None if there is none."""
 
 MAX_HISTORY_DEPTH = 1000
+
+_READ_REGULAR = (
+    os.O_RDONLY
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+)
 
 
 class RolloutIndex:
@@ -85,8 +94,18 @@ def rollout_file(
 
 
 def open_rollout(file: RolloutFile) -> BinaryIO:
-    """The (decompressed) bytes of a rollout, as a stream."""
-    stream = file.path.open("rb")
+    """The (decompressed) bytes of a rollout, as a stream.
+
+    Raises SessionError ``transcript_unreadable``: a link or a pipe is not followed or waited for.
+    """
+    try:
+        descriptor = os.open(file.path, _READ_REGULAR)
+    except OSError as error:
+        raise _unreadable(file, error.strerror) from error
+    stream = os.fdopen(descriptor, "rb")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        stream.close()
+        raise _unreadable(file, "not a regular file")
     if not file.compressed:
         return stream
     reader: BinaryIO = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
@@ -150,6 +169,15 @@ def invalid(file: RolloutFile, what: str) -> SessionError:
         "transcript_invalid",
         f"{file.name} {what}",
         hint="get this session again from its source; the other sessions are not affected",
+        session_id=file.thread_id,
+    )
+
+
+def _unreadable(file: RolloutFile, why: str | None) -> SessionError:
+    return SessionError(
+        "transcript_unreadable",
+        f"{file.name} cannot be read: {why}",
+        hint="check what it is and who may read it; the other sessions are not affected",
         session_id=file.thread_id,
     )
 

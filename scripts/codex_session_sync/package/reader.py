@@ -22,7 +22,7 @@ def open_package(
     Raises PackageError.
     """
     with open_tree(source, progress=progress) as tree:
-        manifests = [name for name in tree.files if name.rsplit("/", 1)[-1] == MANIFEST]
+        manifests = [name for name in tree.files if _is_manifest(name)]
         if manifests:
             nearest = min(manifests, key=lambda name: (name.count("/"), name))
             package = read_transfer(tree, nearest.removesuffix(MANIFEST))
@@ -35,3 +35,9 @@ def open_package(
                 hint="a package is a first-import package, a Codex home or a copy of one",
             )
         yield package
+
+
+def _is_manifest(name: str) -> bool:
+    """Whether a file says that its folder is a package; one inside a skill does not."""
+    *folders, base = name.split("/")
+    return base == MANIFEST and "skills" not in folders

@@ -79,27 +79,31 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        report = _usage(name, error)
         if not as_json:
             error.show()
-            return int(report.exit_code)
-    except SyncError as error:
-        report = failure(name, error)
+            return int(ExitCode.USAGE)
+        outcome = _usage(name, error)
     except (KeyboardInterrupt, click.Abort):
         return 130
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
         return 141
-    except OSError as error:
-        report = failure(name, _refused_by_system(error))
     except Exception as error:
-        report = _defect(name, error)
-    else:
-        if not isinstance(outcome, Report):
-            return int(ExitCode.OK)
-        report = outcome
-    _print(report, as_json)
-    return int(report.exit_code)
+        outcome = _failed(name, error)
+    if not isinstance(outcome, Report):
+        return int(ExitCode.OK)
+    _print(outcome, as_json)
+    return int(outcome.exit_code)
+
+
+def _failed(name: str, error: Exception) -> Report:
+    match error:
+        case SyncError():
+            return failure(name, error)
+        case OSError():
+            return failure(name, _refused_by_system(error))
+        case _:
+            return _defect(name, error)
 
 
 def _stop(number: int, _: FrameType | None) -> NoReturn:

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -221,7 +222,8 @@ def test_sparse_members(arena: Path) -> None:
     old = header(ROLLOUT, 0, b"S", magic=b"ustar  \0", fields={483: b"77777777777\0"})
     assert refused(arena, tar(old)).code == UNSAFE
     new = pax(GNU__sparse__major="1", GNU__sparse__minor="0", GNU__sparse__name=ROLLOUT)
-    assert refused(arena, tar(new, member("GNUSparseFile.1/x"))).code == UNSAFE
+    sparse_map = b"1\n0\n24\n"
+    assert refused(arena, tar(new, member("x", padded(sparse_map) + DATA))).code == UNSAFE
 
 
 @pytest.mark.parametrize("base", ["sessions", "archived_sessions", "sessions/2026", "a/sessions"])
@@ -323,7 +325,7 @@ def test_one_over_each_limit(kind: str, limit: str, arena: Path) -> None:
     data = WRAPS[kind](tar(*OVER[limit]))
     error = refused(arena, data, replace(LOW, ratio=10_000))
     assert error.code == UNSAFE
-    assert limit in (error.hint or "")
+    assert f"--limit {limit}=N" in (error.hint or "")
 
 
 @pytest.mark.parametrize("limit", ["files", "members", "total_bytes", "file_bytes"])
@@ -368,10 +370,9 @@ def test_bomb_behind_the_end_mark(arena: Path) -> None:
 def test_zip_bombs(arena: Path) -> None:
     honest = Zipped(ROLLOUT, bytes(90_000))
     assert refused(arena, zipped(honest), LOW).code == UNSAFE
+    # What unpacks to more than it states is read no further than that.
     liar = Zipped(ROLLOUT, bytes(90_000), size=100)
-    error = refused(arena, zipped(liar), LOW)
-    assert error.code == UNSAFE
-    assert "stated size" in error.message
+    assert refused(arena, zipped(liar), LOW).code == DAMAGED
     # Each below the judged size, together over it.
     many = [Zipped(ROLLOUT.replace("9837", f"983{n}"), bytes(9_000)) for n in range(5)]
     assert refused(arena, zipped(*many), LOW).code == UNSAFE
@@ -396,6 +397,48 @@ def test_extended_headers_do_not_fill_memory(arena: Path) -> None:
     assert refused(arena, tar(*[pax(comment="x")] * 17, member(ROLLOUT))).code == DAMAGED
 
 
+@pytest.mark.parametrize("kind", [b"x", b"g", b"L", b"K", b"S"])
+def test_headers_of_gigabytes_in_a_plain_tar(kind: bytes, arena: Path) -> None:
+    """The gigabytes are there, as a hole in the file; and a map of a sparse file has no end."""
+    source = arena / "package" / "package.bin"
+    with source.open("wb") as stream:
+        stream.write(header("x", 4 << 30, kind, magic=b"ustar  \0", fields={482: b"\1"}))
+        if kind == b"S":
+            stream.write((bytes(504) + b"\1" + bytes(7)) * 5000)
+        stream.truncate(5 << 30)
+    tracemalloc.start()
+    try:
+        with (
+            pytest.raises(PackageError) as caught,
+            open_tree(source, staging=arena / "staging"),
+        ):
+            pass
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+        source.unlink()
+    assert caught.value.code == UNSAFE
+    assert "headers" in caught.value.message
+
+
+def test_neither_members_nor_global_headers_are_remembered(arena: Path) -> None:
+    comments = [pax(b"g", **{f"c{n}": bytes(50_000)}) + member(f"{n}.bin") for n in range(200)]
+    source = arena / "package" / "package.bin"
+    source.write_bytes(tar(*comments, member(ROLLOUT)))
+    comments.clear()
+    tracemalloc.start()
+    try:
+        with open_tree(source, staging=arena / "staging"):
+            pass
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_digits_that_take_the_library_quadratic_time(arena: Path) -> None:
+    assert refused(arena, tar(pax(comment=b"9" * 500_000), member(ROLLOUT))).code == DAMAGED
+
+
 def test_zstd_window(arena: Path) -> None:
     parameters = zstandard.ZstdCompressionParameters(window_log=23, write_content_size=False)
     out = io.BytesIO()
@@ -405,7 +448,7 @@ def test_zstd_window(arena: Path) -> None:
         stream.write(tar(member(ROLLOUT)))
     error = refused(arena, out.getvalue(), LOW)
     assert error.code == UNSAFE
-    assert "window_bytes" in (error.hint or "")
+    assert "--limit window_bytes=N" in (error.hint or "")
     assert len(accepted(arena, out.getvalue()).files) == 1
 
 
@@ -505,7 +548,6 @@ ZIP_UNSAFE = {
     "lzma": [Zipped(ROLLOUT, method=14)],
     "zstd": [Zipped(ROLLOUT, method=93)],
     "unknown method": [Zipped(ROLLOUT, method=4711)],
-    "unpacks to more": [Zipped(ROLLOUT, DATA * 10, size=10)],
     "one body for two": [ONE, Zipped(ROLLOUT + ".zst", DATA * 10, offset=0)],
     "one body, the other unwanted": [ONE, Zipped("README.md", offset=0)],
     "overlap": [Zipped(ROLLOUT, NOISE, packed_size=99_200, method=0, size=99_200), ONE],
@@ -541,11 +583,11 @@ ZIP_DAMAGE = {
     "garbage in front of the directory": zipped(ONE, end=ZipEnd(offset=3)),
     "bad checksum": zipped(Zipped(ROLLOUT, DATA, crc=1)),
     "bad checksum of a stored": zipped(Zipped(ROLLOUT, DATA, crc=1, method=0)),
+    "unpacks to more": zipped(Zipped(ROLLOUT, DATA * 10, size=10)),
     "unpacks to less": zipped(Zipped(ROLLOUT, DATA, size=1000)),
     "stored with two sizes": zipped(Zipped(ROLLOUT, DATA, size=1000, method=0)),
     "broken deflate": zipped(Zipped(ROLLOUT, packed=b"\xff" * 50)),
     "deflate cut": zipped(Zipped(ROLLOUT, NOISE, packed=Zipped(ROLLOUT, NOISE).body[:-5])),
-    "deflate with a rest": zipped(Zipped(ROLLOUT, packed=Zipped(ROLLOUT).body + b"rest")),
     "too many entries stated": zipped(ONE, end=ZipEnd(count=2)),
     "too few entries stated": zipped(ONE, Zipped("x"), end=ZipEnd(count=1)),
     "member beyond the end": zipped(Zipped(ROLLOUT, offset=1 << 31)),
@@ -553,9 +595,8 @@ ZIP_DAMAGE = {
     "one of several disks": zipped(ONE, end=ZipEnd(disk=1)),
     "zip64 numbers missing": zipped(Zipped(ROLLOUT, size=2**32 - 1)),
     "zip64 record elsewhere": zip64(ONE).replace(b"PK\x06\x06", b"PK\x06\x05"),
-    "zip64 count wrong": zip64(ONE).replace(
-        struct.pack("<2Q", 1, 1), struct.pack("<2Q", 1 << 40, 1 << 40)
-    ),
+    "one zip behind another": zipped(Zipped(OTHER)) + zipped(ONE),
+    "comment cut": zipped(ONE, end=ZipEnd(comment=b"hello"))[:-1],
     "directory said to be huge": zipped(ONE, end=ZipEnd(size=1 << 31)),
     "broken entry": GOOD_ZIP.replace(b"PK\x01\x02", b"PK\x01\x03"),
 }
@@ -567,7 +608,7 @@ def test_damaged_zip(data: bytes, arena: Path) -> None:
 
 
 def test_zip_cut_anywhere(arena: Path) -> None:
-    for length in range(4, len(GOOD_ZIP)):
+    for length in range(4, len(GOOD_ZIP), 5):
         assert refused(arena, GOOD_ZIP[:length]).code == DAMAGED, length
 
 
@@ -784,7 +825,7 @@ SEEDS = {
     "zip64": zip64(ONE, Zipped("history.jsonl")),
 }
 FUZZ = settings(
-    max_examples=300,
+    max_examples=80,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -37,8 +37,14 @@ from archives import (
     zipped,
     zst,
 )
-from codex_session_sync.errors import ExitCode, PackageError
-from codex_session_sync.package.container import Limits, PackageTree, is_wanted, open_tree
+from codex_session_sync.errors import ExitCode, PackageError, UsageError
+from codex_session_sync.package.container import (
+    Limits,
+    PackageTree,
+    is_wanted,
+    open_tree,
+    parse_limits,
+)
 
 HOME = {
     ROLLOUT: DATA * 100,
@@ -610,3 +616,32 @@ def test_a_gzip_written_by_the_standard_library_streams(tmp_path: Path, staging:
     with gzip.open(tmp_path / "a", "wb") as out:
         out.write(tar_of(HOME))
     assert read(tmp_path / "a", staging) == HOME
+
+
+# Limits as the user writes them
+
+
+def test_limits_of_the_command_line() -> None:
+    assert parse_limits([]) == Limits()
+    texts = ["files=1", "files=1000", "total_bytes=2T", "file_bytes=3G", "ratio_from=4M"]
+    changed = Limits(files=1000, total_bytes=2 << 40, file_bytes=3 << 30, ratio_from=4 << 20)
+    assert parse_limits(texts) == changed
+    assert parse_limits(["name_bytes=5K"]) == Limits(name_bytes=5 << 10)
+
+
+@pytest.mark.parametrize("number", ["", "=", "=0", "=-1", "=1K", "=1.5", "= 1", f"={10**20}"])
+def test_numbers_that_are_no_limits(number: str) -> None:
+    refuse_limit(f"files{number}")
+
+
+@pytest.mark.parametrize("text", ["", "sizes=1", "\x1b=1", "total_bytes=1k", "total_bytes=1GB"])
+def test_texts_that_name_no_limit_or_no_size(text: str) -> None:
+    refuse_limit(text)
+
+
+def refuse_limit(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_limits(["files=1000", text])
+    assert caught.value.code == "limit_invalid"
+    assert caught.value.message.isprintable()
+    assert caught.value.hint

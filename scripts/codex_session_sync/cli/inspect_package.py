@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..package.members import parse_limits
 from ..package.reader import open_package
 from ..plan import make_plan
 from ..report.envelope import Report
@@ -26,7 +27,13 @@ from .options import (
 @package_argument
 @session_option
 @common
-def command(pkg: Path, sessions: tuple[str, ...], codex_home: str | None, as_json: bool) -> Report:
+def command(
+    pkg: Path,
+    limits: tuple[str, ...],
+    sessions: tuple[str, ...],
+    codex_home: str | None,
+    as_json: bool,
+) -> Report:
     """Tell what is in PKG and what a sync would do. Writes nothing.
 
     PKG is a package of the first-import tool (a directory, or in a tar, tar.gz, tar.zst or zip
@@ -39,7 +46,7 @@ def command(pkg: Path, sessions: tuple[str, ...], codex_home: str | None, as_jso
     """
     del as_json
     home = home_of(codex_home)
-    with open_package(pkg) as package:
+    with open_package(pkg, parse_limits(limits)) as package:
         total = sum(file.size for file in package.tree.files.values())
         with byte_progress("reading", total) as progress:
             plan = make_plan(package, home, only=sessions, progress=progress)

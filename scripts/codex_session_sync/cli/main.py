@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -71,7 +72,8 @@ def main() -> int:
 def run(arguments: Sequence[str]) -> int:
     """Run one command; prints its report and returns the exit code."""
     as_json = "--json" in arguments
-    name = next((a for a in arguments if a in COMMANDS), "codex-session-sync")
+    name = next((a for a in arguments if not a.startswith("-")), "")
+    name = name if name in COMMANDS else "codex-session-sync"
     try:
         outcome: Any = cli.main(
             list(arguments), prog_name="codex-session-sync", standalone_mode=False
@@ -84,16 +86,26 @@ def run(arguments: Sequence[str]) -> int:
             return int(ExitCode.USAGE)
         outcome = _usage(name, error)
     except (KeyboardInterrupt, click.Abort):
-        return 130
+        outcome = _interrupted(name, 128 + signal.SIGINT)
+    except SystemExit as stop:
+        outcome = _interrupted(name, stop.code)
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
-        return 141
+        return _unheard()
     except Exception as error:
         outcome = _failed(name, error)
     if not isinstance(outcome, Report):
         return int(ExitCode.OK)
-    _print(outcome, as_json)
+    try:
+        _print(outcome, as_json)
+    except (BrokenPipeError, SystemExit):  # the latter is what rich makes of the former
+        return _unheard()
     return int(outcome.exit_code)
+
+
+def _unheard() -> int:
+    """Nobody reads stdout any more; keep the interpreter from trying again at its end."""
+    sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    return 128 + 13
 
 
 def _failed(name: str, error: Exception) -> Report:
@@ -118,11 +130,26 @@ def _print(report: Report, as_json: bool) -> None:
         )
         sys.stdout.flush()
         return
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal's or a pipe's encoding may lack a character that a name or a table has.
+            stream.reconfigure(errors="backslashreplace")
     from rich.console import Console
 
     from ..report.text import render
 
     render(report, Console(), Console(stderr=True))
+    sys.stdout.flush()
+
+
+def _interrupted(name: str, code: object) -> Report:
+    problem = Problem(
+        "interrupted",
+        "the run was stopped; what it had confirmed stands, the rest was not done or is undone",
+        "`codex-session-sync list-transactions` shows what was done; run the same command again",
+    )
+    exit_code = code if isinstance(code, int) else 128 + signal.SIGINT
+    return Report(name, "error", {}, exit_code, errors=(problem,))
 
 
 def _usage(name: str, error: click.ClickException) -> Report:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..codex.home import CodexHome, locate_home, open_home
+from ..errors import HomeError
 from ..model import Json, Notice, Plan, SessionOutcome
 from ..report.envelope import Problem
 
@@ -29,7 +30,14 @@ def common(function: Decorated) -> Decorated:
 
 
 def package_argument(function: Decorated) -> Decorated:
-    """``PKG``: a package of any kind."""
+    """``PKG``: a package of any kind; and ``--limit``, which guards its reading."""
+    function = click.option(
+        "--limit",
+        "limits",
+        multiple=True,
+        metavar="NAME=N",
+        help="Raise or lower a limit on what a package may hold; may be repeated.",
+    )(function)
     return click.argument("pkg", type=click.Path(path_type=Path))(function)
 
 
@@ -46,7 +54,22 @@ def session_option(function: Decorated) -> Decorated:
 
 def home_of(codex_home: str | None) -> CodexHome:
     """The home that a command works on. Raises HomeError."""
-    return open_home(locate_home(codex_home, os.environ), os.environ)
+    try:
+        home = open_home(locate_home(codex_home, os.environ), os.environ)
+        os.fspath(home.path).encode()
+    except RuntimeError as error:
+        raise HomeError(
+            "home_missing",
+            f"there is no Codex home: {error}",
+            hint="name it with --codex-home, as a whole path",
+        ) from error
+    except UnicodeEncodeError as error:
+        raise HomeError(
+            "home_unreadable",
+            "the path of the Codex home is not UTF-8 text, and Codex would record another one",
+            hint="move the home to a path that is",
+        ) from error
+    return home
 
 
 def plan_notices(plan: Plan) -> tuple[Notice, ...]:
@@ -57,9 +80,9 @@ def plan_notices(plan: Plan) -> tuple[Notice, ...]:
 def plan_problems(plan: Plan) -> tuple[Problem, ...]:
     """Why sessions are refused, as far as the plan knows."""
     return tuple(
-        Problem(s.reason or "refused", s.message, s.hint, s.session.session_id)
+        Problem(s.reason, s.message, s.hint, s.session.session_id)
         for s in plan.sessions
-        if s.message is not None
+        if s.reason is not None and s.message is not None
     )
 
 

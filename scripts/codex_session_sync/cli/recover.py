@@ -26,6 +26,7 @@ def command(do_it: bool, codex_home: str | None, as_json: bool) -> Report:
     if not do_it:
         return Report("recover", "dry_run", data)
     with home_lock(home.sync_dir, "recover"):
-        for item in find_interrupted(journal):
-            recover(home, journal, item)
-    return Report("recover", "ok", data)
+        found = find_interrupted(journal)
+        data = {"transactions": [item.to_json() for item in found]}
+        notices = tuple(notice for item in found for notice in recover(home, journal, item))
+    return Report("recover", "ok", data, warnings=notices)

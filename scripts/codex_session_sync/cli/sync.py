@@ -13,6 +13,7 @@ from ..codex.home import CodexHome
 from ..errors import ExitCode
 from ..locks import home_lock
 from ..model import Action, Plan, Result
+from ..package.members import parse_limits
 from ..package.reader import open_package
 from ..package.sessions import Package
 from ..plan import make_plan
@@ -50,6 +51,7 @@ from .options import (
 @common
 def command(
     pkg: Path,
+    limits: tuple[str, ...],
     sessions: tuple[str, ...],
     do_it: bool,
     trust_package: bool,
@@ -73,7 +75,7 @@ def command(
     codex = None if no_prime else find_codex(codex_bin, os.environ)
     home = home_of(codex_home)
     with ExitStack() as stack:
-        package = stack.enter_context(open_package(pkg))
+        package = stack.enter_context(open_package(pkg, parse_limits(limits)))
         if do_it:
             stack.enter_context(home_lock(home.sync_dir, "sync"))
         plan = _plan(package, home, sessions)

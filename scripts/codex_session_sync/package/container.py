@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import BinaryIO, Literal
 
 from ..errors import PackageError
-from .archive import ArchiveKind, not_a_package, unpack
+from .archive import ArchiveKind, unpack
 from .members import (
     DEFAULT_LIMITS,
     Kind,
@@ -27,12 +27,14 @@ from .members import (
     changed,
     identity_of,
     kind_of_mode,
-    over_limit,
+    not_a_package,
+    parse_limits,
     shown,
     unreadable,
+    unsafe,
 )
-from .sieve import Sieve, is_prunable, is_session_folder, is_wanted
-from .staging import Staging, not_staged
+from .sieve import Sieve, is_wanted, worth_entering
+from .staging import Staging, staging_errors
 from .streams import Progress
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "Progress",
     "is_wanted",
     "open_tree",
+    "parse_limits",
 ]
 
 Container = Literal["directory"] | ArchiveKind
@@ -84,7 +87,7 @@ class PackageTree:
         except OSError as error:
             raise unreadable(shown(name), error) from error
         if len(data) > limit:
-            raise over_limit(name, f"is over {limit} bytes, too large for what it is", "file_bytes")
+            raise unsafe(name, f"is over {limit} bytes, too large for what it is")
         return data
 
 
@@ -156,12 +159,10 @@ def _tree(
 @contextmanager
 def _private_folder(parent: Path | None) -> Iterator[Path]:
     """A folder of mode 0700, gone afterwards whatever happened."""
-    try:
+    with staging_errors():
         folder = tempfile.TemporaryDirectory(
             prefix="codex-session-sync-", dir=parent, ignore_cleanup_errors=True
         )
-    except OSError as error:
-        raise not_staged(error) from error
     with folder as path:
         yield Path(path)
 
@@ -178,13 +179,6 @@ class _Folder:
     identity: tuple[int, int] | None
     subfolders: dict[str, tuple[int, int] | None] = field(default_factory=dict)
 
-    def worth_entering(self) -> Iterator[_Folder]:
-        """The subfolders that may hold something of use."""
-        home = any(map(is_session_folder, self.subfolders))
-        for base, identity in self.subfolders.items():
-            if not is_prunable(base, beside_sessions=home):
-                yield _Folder(f"{self.prefix}{base}/", self.path / base, identity)
-
 
 def _walk(root: Path, status: os.stat_result, sieve: Sieve) -> Iterator[PackageFile]:
     """Yield the wanted files below ``root``, in no order; raises PackageError."""
@@ -192,7 +186,9 @@ def _walk(root: Path, status: os.stat_result, sieve: Sieve) -> Iterator[PackageF
     while pending:
         folder = pending.pop()
         yield from _files_in(folder, sieve)
-        pending += folder.worth_entering()
+        for base in worth_entering(folder.subfolders):
+            below = f"{folder.prefix}{base}/"
+            pending.append(_Folder(below, folder.path / base, folder.subfolders[base]))
 
 
 def _files_in(folder: _Folder, sieve: Sieve) -> Iterator[PackageFile]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import PackageError
+from ..errors import PackageError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,38 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+_SIZES = ("total_bytes", "file_bytes", "ratio_from", "name_bytes", "window_bytes")
+_NUMBER = re.compile(r"([1-9][0-9]{0,14})([KMGT]?)")
+
+
+def parse_limits(texts: Iterable[str]) -> Limits:
+    """The default limits, changed by texts ``NAME=N``; of equal names the last counts.
+
+    ``N`` is a whole number over 0; sizes in bytes may end in K, M, G or T (powers of 1024). Raises
+    UsageError (``limit_invalid``).
+    """
+    limits = DEFAULT_LIMITS
+    known = [field.name for field in fields(Limits)]
+    for text in texts:
+        name, _, number = text.partition("=")
+        match = _NUMBER.fullmatch(number)
+        if name not in known:
+            what, hint = "names no limit", f"the limits are {', '.join(known)}"
+        elif match is None or (match[2] and name not in _SIZES):
+            what, hint = "states no number for it", f"write {name}=N, for example {name}=1000"
+        else:
+            factor = 1024 ** " KMGT".index(match[2] or " ")
+            limits = replace(limits, **{name: int(match[1]) * factor})
+            continue
+        raise UsageError("limit_invalid", f"the limit {shown(text)} {what}", hint=hint)
+    return limits
+
+
+def raising(limit: str) -> str:
+    """How the user raises a limit, as the end of a hint."""
+    return f"raise it with --limit {limit}=N"
+
 
 _HINT = "do not import it; ask its sender for a new package"
 
@@ -83,7 +117,7 @@ def unsafe(name: str, what: str, hint: str = _HINT) -> PackageError:
 
 def over_limit(name: str, what: str, limit: str) -> PackageError:
     """``package_unsafe`` where a limit would have to be raised to let the member through."""
-    return unsafe(name, what, f"if you trust its sender, raise the limit {limit}")
+    return unsafe(name, what, f"if you trust its sender, {raising(limit)}")
 
 
 def changed(name: str) -> PackageError:
@@ -101,6 +135,15 @@ def unreadable(what: str, error: OSError) -> PackageError:
         "package_unreadable",
         f"{what} cannot be read: {error.strerror or error}",
         hint="check its permissions and the disk it is on",
+    )
+
+
+def not_a_package(why: str) -> PackageError:
+    """``package_unknown_format``: told by content, this is nothing that can be read."""
+    return PackageError(
+        "package_unknown_format",
+        f"the package cannot be read: {why}",
+        hint="name a folder, or a tar, tar.gz, tar.zst or zip file",
     )
 
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import PackageError
 from .container import open_tree
+from .members import DEFAULT_LIMITS, Limits
 from .sessions import Package
 from .snapshot import read_snapshot
 from .transfer_v1 import MANIFEST, read_transfer
 
 
 @contextmanager
-def open_package(
-    source: Path, progress: Callable[[int, int | None], None] | None = None
-) -> Iterator[Package]:
+def open_package(source: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Package]:
     """The package at ``source``, a file or a directory, which is only read.
 
     Raises PackageError.
     """
-    with open_tree(source, progress=progress) as tree:
+    with open_tree(source, limits=limits) as tree:
         manifests = [name for name in tree.files if _is_manifest(name)]
         if manifests:
             nearest = min(manifests, key=lambda name: (name.count("/"), name))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ..errors import PackageError
 from .members import Kind, Limits, PackageFile, over_limit, shown, unsafe
@@ -25,36 +25,18 @@ SKILL_DEPTH = 16
 MANIFEST = "package_manifest.json"
 
 _NAMES = frozenset(
-    {
-        MANIFEST,
-        "threads.jsonl",
-        "session_index.jsonl",
-        "thread_dynamic_tools.jsonl",
-        "path_localization.json",
-        "required-directories.json",
-        "history.jsonl",
-        "config.toml",
-        "state_5.sqlite",
-        "state_5.sqlite-wal",
-    }
+    {MANIFEST, "threads.jsonl", "thread_dynamic_tools.jsonl", "path_localization.json"}
+    | {"required-directories.json", "session_index.jsonl", "history.jsonl", "config.toml"}
+    | {"state_5.sqlite", "state_5.sqlite-wal"}
 )
 _SESSION_FOLDERS = frozenset({"sessions", "archived_sessions"})
 _OPTIONAL = frozenset({"config.toml", "metadata", "skeleton", "skills"})
 _NOISE = frozenset({"node_modules", ".git", ".venv", "__pycache__", "__MACOSX"})
 _HOME_NOISE = frozenset(
-    {
-        ".tmp",
-        "cache",
-        "log",
-        "plugins",
-        "session-sync",
-        "shell_snapshots",
-        "tmp",
-        "transfer-journal",
-        "vendor_imports",
-        "worktrees",
-    }
+    {".tmp", "cache", "log", "plugins", "session-sync", "shell_snapshots", "tmp"}
+    | {"transfer-journal", "vendor_imports", "worktrees"}
 )
+_HOME = re.compile(r"((?:[^/]+/)*?)(?:archived_)?sessions/")
 _DATE_FOLDER = re.compile(r"\d{4}|\d\d")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -80,18 +62,14 @@ def is_wanted(name: str) -> bool:
     return known or "skills" in parts[:-1]
 
 
-def is_prunable(folder: str, *, beside_sessions: bool) -> bool:
-    """Whether a folder of this base name holds nothing of use.
+def worth_entering(folders: Collection[str]) -> list[str]:
+    """Which of the folders that lie side by side, by base name, may hold something of use.
 
-    ``beside_sessions`` tells that ``sessions`` or ``archived_sessions`` is its neighbour, which
-    makes it one of the working folders of a Codex home (caches, checkouts, other journals).
+    Beside ``sessions`` or ``archived_sessions`` the working folders of a Codex home (caches,
+    checkouts, other journals) do not.
     """
-    return folder in _NOISE or (beside_sessions and folder in _HOME_NOISE)
-
-
-def is_session_folder(base: str) -> bool:
-    """Whether this is the base name of a folder that holds rollouts."""
-    return base in _SESSION_FOLDERS
+    noise = _NOISE if _SESSION_FOLDERS.isdisjoint(folders) else _NOISE | _HOME_NOISE
+    return [base for base in folders if base not in noise]
 
 
 def _essential(base: str) -> bool:
@@ -193,7 +171,7 @@ class Sieve:
         Returns the files, sorted, without those in working folders of a Codex home; and the names
         of the optional members that were left out. Raises PackageError (``package_unsafe``).
         """
-        homes = _homes(files)
+        homes = {match[1] for match in map(_HOME.match, files) if match}
         kept = {name: files[name] for name in sorted(files) if not _is_home_noise(name, homes)}
         self.ignored += len(files) - len(kept)
         left_out = sorted(name for name in self._doubtful if not _is_home_noise(name, homes))
@@ -205,8 +183,7 @@ class Sieve:
 
     def _check_length(self, name: str, depth: int) -> None:
         limits = self._limits
-        # A character takes at most four bytes: most names need no encoding to be judged.
-        if len(name) * 4 > limits.name_bytes and _length(name) > limits.name_bytes:
+        if len(name.encode("utf-8", "surrogatepass")) > limits.name_bytes:
             raise over_limit(name, f"has a name over {limits.name_bytes} bytes", "name_bytes")
         if depth > limits.depth:
             raise over_limit(name, f"lies more than {limits.depth} folders deep", "depth")
@@ -276,10 +253,8 @@ class Sieve:
     def _watch(self, name: str, parts: list[str], kind: Kind) -> None:
         """An unwanted member can still be a wanted one's double, or hide a folder of them."""
         if kind is Kind.SYMLINK and _hides_content(parts):
-            error = unsafe(
-                name, "is a symbolic link, and what it hides is not followed", _HINT_LINK
-            )
-            self._doubt(name, error, optional=_is_optional(parts))
+            what = "is a symbolic link, and what it hides is not followed"
+            self._doubt(name, unsafe(name, what, _HINT_LINK), optional=_is_optional(parts))
             return
         key = _folded(name)
         if key == name or not self._wanted(key):
@@ -300,22 +275,6 @@ def _component_fault(parts: Iterable[str]) -> str | None:
         except UnicodeEncodeError:
             return "has a name that is not UTF-8"
     return None
-
-
-def _length(name: str) -> int:
-    return len(name.encode("utf-8", "surrogatepass"))
-
-
-def _homes(names: Iterable[str]) -> set[str]:
-    """The folders that hold session folders, as far as ``names`` tell: with a closing slash."""
-    homes = set()
-    for name in names:
-        parts = name.split("/")
-        for at, part in enumerate(parts[:-1]):
-            if part in _SESSION_FOLDERS:
-                homes.add(_prefix(parts, at))
-                break
-    return homes
 
 
 def _is_home_noise(name: str, homes: set[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,23 +14,17 @@ from .members import PackageFile, identity_of
 _WAL = "-wal"
 
 
-class Sink:
-    """The file being staged. ``write`` takes all of a buffer, or raises PackageError."""
-
-    def __init__(self, handle: int) -> None:
-        self.size = 0
-        self._handle = handle
-
-    def write(self, data: memoryview | bytes) -> None:
-        """Append; raises PackageError (``package_not_staged``) when the disk does not take it."""
-        view = memoryview(data)
-        try:
-            while view:
-                written = os.write(self._handle, view)
-                self.size += written
-                view = view[written:]
-        except OSError as error:
-            raise not_staged(error) from error
+@contextmanager
+def staging_errors() -> Iterator[None]:
+    """Turn OSError into PackageError (``package_not_staged``): unpacking failed on this side."""
+    try:
+        yield
+    except OSError as error:
+        raise PackageError(
+            "package_not_staged",
+            f"the archive cannot be unpacked: {error.strerror or error}",
+            hint="free disk space, or set TMPDIR to a folder with room for the unpacked sessions",
+        ) from error
 
 
 class Staging:
@@ -40,34 +34,26 @@ class Staging:
         self.files: dict[str, PackageFile] = {}
         self._folder = folder
 
-    @contextmanager
-    def add(self, name: str, mtime_ns: int) -> Iterator[Sink]:
-        """Take one member, written through the Sink; it is in ``files`` once that ended well.
+    def add(self, name: str, mtime_ns: int, pieces: Iterable[bytes]) -> int:
+        """Take one member, which is in ``files`` once that ended well; tells its size.
 
-        Raises PackageError (``package_not_staged``).
+        Raises PackageError (``package_not_staged``), and what ``pieces`` raises.
         """
         path = self._folder / _own_name(name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        try:
+        with staging_errors():
             handle = os.open(path, flags, 0o600)
-        except OSError as error:
-            raise not_staged(error) from error
-        try:
-            sink = Sink(handle)
-            yield sink
+        size = 0
+        with open(handle, "wb", buffering=0) as out:  # noqa: PTH123 - a handle is no path
+            for piece in pieces:
+                size += len(piece)
+                with staging_errors():
+                    rest = memoryview(piece)
+                    while rest:
+                        rest = rest[out.write(rest) :]
             identity = identity_of(os.fstat(handle))
-        finally:
-            os.close(handle)
-        self.files[name] = PackageFile(name, path, sink.size, mtime_ns, identity)
-
-
-def not_staged(error: OSError) -> PackageError:
-    """``package_not_staged``: unpacking failed on this side."""
-    return PackageError(
-        "package_not_staged",
-        f"the archive cannot be unpacked: {error.strerror or error}",
-        hint="free disk space, or set TMPDIR to a folder with room for the unpacked sessions",
-    )
+        self.files[name] = PackageFile(name, path, size, mtime_ns, identity)
+        return size
 
 
 def _own_name(name: str) -> str:

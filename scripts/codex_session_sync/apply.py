@@ -19,7 +19,7 @@ from .codex.state_db import StateDb
 from .codex.thread_row import thread_row
 from .compose import Written, compose
 from .durable import sync_all
-from .errors import HomeError, SessionError, SyncError
+from .errors import HomeError, InterruptedTransactionError, SessionError, SyncError
 from .journal.log import TransactionLog, now
 from .journal.operations import (
     AnyOperation,
@@ -44,6 +44,7 @@ from .localize import Rewriter
 from .locks import codex_index_lock
 from .model import Result, Row, SessionOutcome, SessionPlan, Transcript
 from .policy import Policy
+from .recovery import interrupted
 
 BATCH_SESSIONS = 256
 BATCH_BYTES = 64 << 20
@@ -127,6 +128,8 @@ class Importer:
             return
         try:
             self._apply(staged)
+        except InterruptedTransactionError:
+            raise
         except (SyncError, OSError) as error:
             if isinstance(error, HomeError) and error.code.startswith("database_"):
                 self._broken.append(error)
@@ -152,11 +155,22 @@ class Importer:
             done: list[AnyOperation] = []
             try:
                 apply_all([operation for _, operation in operations], site, done)
+                self.log.mark("done", batch)
             except BaseException:
-                undo_all(done, site, keep_staged=True)
-                self.log.mark("undone", batch)
+                self._take_back(batch, done, site)
                 raise
-        self.log.mark("done", batch)
+
+    def _take_back(self, batch: int, done: Sequence[AnyOperation], site: Site) -> None:
+        """Undo a batch that failed. Raises InterruptedTransactionError if that fails as well."""
+        problem: SyncError | OSError | None
+        try:
+            problem = next(iter(undo_all(done, site, keep_staged=True)), None)
+            if problem is None:
+                self.log.mark("undone", batch)
+        except (SyncError, OSError) as error:
+            problem = error
+        if problem is not None:
+            raise interrupted(self.log.transaction_id, problem) from problem
 
     def _operations(self, staged: Sequence[Staged]) -> Iterator[Pair]:
         """The operations of a batch, in the order in which they are applied."""

@@ -17,6 +17,9 @@ from .errors import HomeError
 _FULLFSYNC = 51
 """F_FULLFSYNC of macOS: fsync alone leaves data in the drive's cache there."""
 
+TEMPORARY = ".*.tmp"
+"""The pattern of what ``write_atomic`` leaves beside a file if the process is killed."""
+
 MANY = 8
 """From this many files on, one sync of the file system is cheaper than one for each file."""
 
@@ -38,17 +41,6 @@ def safe_join(root: Path, relative: str) -> Path:
     return place
 
 
-def make_folders(root: Path, relative: str) -> list[str]:
-    """Make the folders of a POSIX path below ``root``; returns those that were not there."""
-    made = []
-    for parent in reversed(PurePosixPath(relative).parents[:-1]):
-        folder = safe_join(root, str(parent))
-        if not folder.is_dir():
-            folder.mkdir()
-            made.append(str(parent))
-    return made
-
-
 def write_atomic(path: Path, data: bytes) -> None:
     """Put a whole file in place of whatever was there, durably."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -66,12 +58,12 @@ def write_atomic(path: Path, data: bytes) -> None:
 def place(staged: Path, target: Path) -> None:
     """Move a staged file to a name that must not exist yet.
 
-    Raises FileExistsError. A hard link makes the check and the creation one step; where the file
-    system has none, the check comes just before the rename.
+    Raises FileExistsError, FileNotFoundError. A hard link makes the check and the creation one
+    step; where the file system has none, the check comes just before the rename.
     """
     try:
         os.link(staged, target)
-    except FileExistsError:
+    except (FileExistsError, FileNotFoundError):
         raise
     except OSError:
         if os.path.lexists(target):
@@ -153,6 +145,15 @@ def _sync_file_systems(paths: list[Path]) -> bool:
         finally:
             os.close(descriptor)
     return True
+
+
+def not_writable(path: Path, error: OSError) -> HomeError:
+    """``home_not_writable``: the operating system refuses a write below the home."""
+    return HomeError(
+        "home_not_writable",
+        f"{path} cannot be written to: {error.strerror or error}",
+        hint="make room on its disk, or mend its owner and permissions, then try again",
+    )
 
 
 def _escapes(root: Path, relative: str) -> HomeError:

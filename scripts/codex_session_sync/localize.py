@@ -1,7 +1,8 @@
 """What is rewritten when a transcript is written here, record by record.
 
-Only metadata and settings change. What the model saw (``response_item``, ``world_state``) stays as
-it was; Codex tells the model of the new place by itself.
+Only metadata and settings change. What the model saw (``response_item``, ``world_state``, what
+``compacted`` puts in the place of a history) stays as it was; Codex tells the model of the new
+place by itself.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .codex.rollout import EVENT, META, SETTINGS_APPLIED, TURN_CONTEXT
+from .codex.rollout import COMPACTED, EVENT, META, SETTINGS_APPLIED, TURN_CONTEXT
+from .lineage.fingerprint import COMPACTED_KEYS
 from .model import Json, Transcript
 from .policy import Policy
 
@@ -49,7 +51,8 @@ class Rewriter:
         """Any other record that the scan marked for rewriting."""
         kind, payload = record["type"], record["payload"]
         if len(self._ids) > 1:
-            payload = self._renamed(payload)
+            seen = {k: v for k, v in payload.items() if kind == COMPACTED and k in COMPACTED_KEYS}
+            payload = {**self._renamed(payload), **seen}
         if kind == META:
             payload = self.policy.meta(payload, self.removed)
         elif kind == TURN_CONTEXT:

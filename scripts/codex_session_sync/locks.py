@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 from filelock import FileLock, Timeout
 
-from .durable import write_atomic
+from .durable import not_writable, write_atomic
 from .errors import HomeError
 from .journal.log import now
 
@@ -37,7 +37,7 @@ def home_lock(sync_dir: Path, command: str) -> Iterator[None]:
             hint="wait for it to end, then run the same command again",
         ) from error
     except OSError as error:
-        raise _not_writable(sync_dir, error) from error
+        raise not_writable(sync_dir, error) from error
     try:
         _write_holder(sync_dir, command)
         yield
@@ -77,15 +77,7 @@ def _write_holder(sync_dir: Path, command: str) -> None:
     try:
         write_atomic(sync_dir / HOLDER, orjson.dumps(holder))
     except OSError as error:
-        raise _not_writable(sync_dir, error) from error
-
-
-def _not_writable(sync_dir: Path, error: OSError) -> HomeError:
-    return HomeError(
-        "home_not_writable",
-        f"{sync_dir} cannot be written to: {error.strerror or error}",
-        hint="make room on its disk, or mend its owner and permissions",
-    )
+        raise not_writable(sync_dir, error) from error
 
 
 def _holder(sync_dir: Path) -> str:

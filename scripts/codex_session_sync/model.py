@@ -157,7 +157,8 @@ class Chain:
 class Facts:
     """What a transcript says about itself, as far as rows, names and reports need it.
 
-    Times are ISO 8601 texts as recorded; ``tokens`` is the last total that Codex counted.
+    Times are ISO 8601 texts as recorded. ``own_first_message`` and ``tokens``, the last total that
+    Codex counted, leave out what a fork has from another session.
     """
 
     records: int = 0
@@ -165,6 +166,7 @@ class Facts:
     unreadable: int = 0
     torn: bool = False
     first_user_message: str | None = None
+    own_first_message: str | None = None
     last_user_message: str | None = None
     first_timestamp: str | None = None
     last_timestamp: str | None = None

@@ -7,13 +7,20 @@ What only speaks (messages, instructions, tools offered to the model) is kept.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
+
+import orjson
 
 from .codex.home import CodexHome, read_config
 from .model import Json
 
 DEFAULT_APPROVAL = "on-request"
 """What Codex does where nothing is configured."""
+
+UNTRUSTED_APPROVAL = "untrusted"
+"""What Codex does then in a project that is marked as untrusted."""
 
 SETTINGS_THAT_ACT = (
     "approval_policy",
@@ -30,12 +37,15 @@ SETTINGS_THAT_ACT = (
 class Policy:
     """The rules of one sync.
 
-    ``approval_policy`` is this machine's own, which takes the place of the package's; ``trusted``
-    keeps everything as packaged.
+    ``approval_policy`` is this machine's own, as a row has it, which takes the place of the
+    package's; ``trusted`` keeps everything as packaged. ``granular`` is the policy's table, where
+    one is configured; ``untrusted`` are the directories marked so, where no policy is configured.
     """
 
     approval_policy: str = DEFAULT_APPROVAL
     trusted: bool = False
+    granular: Json | None = None
+    untrusted: frozenset[PurePath] = frozenset()
 
     def meta(self, payload: Json, removed: set[str]) -> Json:
         """A ``session_meta`` payload without foreign capability and workspace roots."""
@@ -58,10 +68,12 @@ class Policy:
         kept = dict(payload)
         if kept.pop("active_permission_profile", None):
             removed.add("active_permission_profile")
-        if kept.get("approval_policy") not in (None, self.approval_policy):
+        approval = self._approval(kept.get("cwd"))
+        if kept.get("approval_policy") not in (None, approval):
             removed.add("approval_policy")
         if "approval_policy" in kept:
-            kept["approval_policy"] = self.approval_policy
+            # Never left out: Codex passes over a turn_context that lacks it.
+            kept["approval_policy"] = approval
         if kept.get("approvals_reviewer") not in (None, "user"):
             removed.add("approvals_reviewer")
             kept["approvals_reviewer"] = "user"
@@ -76,12 +88,43 @@ class Policy:
         settings = payload.get("thread_settings")
         if self.trusted or not isinstance(settings, dict):
             return payload
-        if settings.get("approval_policy") not in (None, self.approval_policy):
+        if settings.get("approval_policy") not in (None, self._approval(settings.get("cwd"))):
             removed.add("approval_policy")
+        if settings.get("approvals_reviewer") not in (None, "user"):
+            removed.add("approvals_reviewer")
         if settings.get("active_permission_profile"):
             removed.add("active_permission_profile")
+        if _permits_more_than_reading(settings.get("permission_profile")):
+            removed.add("permission_profile")
+        if settings.get("runtime_workspace_roots") not in (None, [], [settings.get("cwd")]):
+            removed.add("runtime_workspace_roots")
         kept = {k: v for k, v in settings.items() if k not in SETTINGS_THAT_ACT}
         return {**payload, "thread_settings": kept}
+
+    def _approval(self, cwd: object) -> str | Json:
+        """This machine's approval policy as a transcript has it, in some directory."""
+        if self.granular is not None:
+            return self.granular
+        if self.untrusted and isinstance(cwd, str):
+            path = PurePath(cwd)
+            if not self.untrusted.isdisjoint((path, *path.parents)):
+                return UNTRUSTED_APPROVAL
+        return self.approval_policy
+
+
+def _permits_more_than_reading(profile: object) -> bool:
+    """Whether a permission profile lets commands write or use the network."""
+    match profile:
+        case None:
+            return False
+        case {
+            "type": "managed",
+            "file_system": {"type": "restricted", "entries": list(entries)},
+            "network": "restricted",
+        }:
+            allowed = [e.get("access") if isinstance(e, dict) else None for e in entries]
+            return not all(access in ("read", "none", "deny") for access in allowed)
+    return True
 
 
 def local_policy(home: CodexHome, *, trusted: bool) -> Policy:
@@ -91,4 +134,19 @@ def local_policy(home: CodexHome, *, trusted: bool) -> Policy:
     profiles, profile = config.get("profiles"), config.get("profile")
     if isinstance(profiles, dict) and isinstance(profiles.get(profile), dict):
         chosen = profiles[profile].get("approval_policy", chosen)
-    return Policy(chosen if isinstance(chosen, str) else DEFAULT_APPROVAL, trusted)
+    if isinstance(chosen, str):
+        return Policy(chosen, trusted)
+    if isinstance(chosen, dict):
+        return Policy(orjson.dumps(chosen).decode(), trusted, granular=chosen)
+    return Policy(trusted=trusted, untrusted=_untrusted_projects(config))
+
+
+def _untrusted_projects(config: Mapping[str, object]) -> frozenset[PurePath]:
+    projects = config.get("projects")
+    if not isinstance(projects, dict):
+        return frozenset()
+    return frozenset(
+        PurePath(path)
+        for path, project in projects.items()
+        if isinstance(project, dict) and project.get("trust_level") == "untrusted"
+    )

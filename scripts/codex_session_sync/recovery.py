@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from .codex.home import CodexHome
 from .codex.state_db import open_for_writing
-from .errors import InterruptedTransactionError
+from .durable import TEMPORARY
+from .errors import HomeError, InterruptedTransactionError, SyncError
 from .journal.log import Batch, Journal
 from .journal.operations import Site
 from .journal.playback import undo_all
-from .model import Json, Result
+from .lineage.sidecar import sidecar_path
+from .locks import codex_index_lock
+from .model import Action, Json, Notice, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +51,47 @@ def require_none_interrupted(journal: Journal) -> None:
         )
 
 
+def interrupted(transaction_id: str, problem: SyncError | OSError) -> InterruptedTransactionError:
+    """The error for a transaction that fails and cannot be brought to its end at once."""
+    what = problem.message if isinstance(problem, SyncError) else problem.strerror or problem
+    return InterruptedTransactionError(
+        "transaction_interrupted",
+        f"transaction {transaction_id} could not be ended: {what}",
+        hint="mend the cause, then run `codex-session-sync recover --execute`",
+    )
+
+
 def find_interrupted(journal: Journal) -> list[Interrupted]:
     """The transactions to recover, newest first."""
     return [_examine(journal, transaction_id) for transaction_id in journal.interrupted()]
 
 
-def recover(home: CodexHome, journal: Journal, found: Interrupted) -> None:
+def recover(home: CodexHome, journal: Journal, found: Interrupted) -> list[Notice]:
     """Undo what the transaction did not confirm, newest batch first, and end it.
 
-    Safe to repeat: each operation looks at the present state first. The caller holds the home.
+    What another program has changed since is left as it is; the notices say where. Safe to repeat:
+    each operation looks at the present state first. The caller holds the home. Raises HomeError,
+    InterruptedTransactionError.
     """
     log = journal.reopen(found.transaction_id)
-    with open_for_writing(home.state_db) as database:
-        site = Site(home.path, home.sync_dir, log.staged, database)
-        for batch in reversed(found.undecided):
-            undo_all([operation for _, operation in batch.operations], site)
-            log.mark("undone", batch.number)
-    kept = _sessions(found.standing)
+    kept: list[HomeError] = []
+    standing = _sessions(found.standing)
     sessions = [
-        {**session, "result": Result.IMPORTED if session["session_id"] in kept else Result.FAILED}
-        for session in found.manifest["sessions"]
+        {**session, "result": _result(session, standing)} for session in found.manifest["sessions"]
     ]
-    log.finish("recovered", {"imported": len(kept)}, sessions)
+    results = Counter(str(session["result"]) for session in sessions)
+    try:
+        with open_for_writing(home.state_db) as database, codex_index_lock(home.path):
+            site = Site(home.path, home.sync_dir, log.staged, database)
+            for batch in reversed(found.undecided):
+                if batch.step is not None:
+                    kept += undo_all([operation for _, operation in batch.operations], site)
+                log.mark("undone", batch.number)
+        _sweep((home.sync_dir / sidecar_path("")).parent, log.staged.parent)
+        log.finish("recovered", dict(sorted(results.items())), sessions)
+    except OSError as error:
+        raise interrupted(found.transaction_id, error) from error
+    return [Notice(error.code, f"{error.message}; it is left as it is") for error in kept]
 
 
 def _examine(journal: Journal, transaction_id: str) -> Interrupted:
@@ -78,6 +102,22 @@ def _examine(journal: Journal, transaction_id: str) -> Interrupted:
         tuple(b for b in batches if b.step == "done"),
         tuple(b for b in batches if b.step not in ("done", "undone")),
     )
+
+
+def _sweep(*folders: Path) -> None:
+    """Remove the files that were being written whole when the process was killed."""
+    for folder in folders:
+        for path in folder.glob(TEMPORARY):
+            path.unlink()
+
+
+def _result(session: Json, standing: set[str]) -> Result:
+    if session["session_id"] in standing:
+        return Result.IMPORTED
+    return _UNTOUCHED.get(session["action"], Result.FAILED)
+
+
+_UNTOUCHED = {Action.SKIP.value: Result.SKIPPED, Action.REFUSE.value: Result.REFUSED}
 
 
 def _sessions(batches: tuple[Batch, ...]) -> set[str]:

@@ -16,7 +16,7 @@ from .errors import HomeError
 from .journal.log import Journal, TransactionLog, now
 from .model import Action, Json, Notice, Plan, Result, SessionOutcome, SessionPlan
 from .policy import Policy
-from .recovery import require_none_interrupted
+from .recovery import interrupted, require_none_interrupted
 
 Progress = Callable[[int], None]
 
@@ -57,13 +57,15 @@ def execute(
     ``codex`` is started once if the home has no database yet; None: it is not. Raises HomeError,
     InterruptedTransactionError; then nothing was written.
     """
+    journal = Journal(home.sync_dir)
+    require_none_interrupted(journal)
     imports = plan.with_action(Action.IMPORT)
     if not imports:
         return Execution(None, _in_order(plan, {}), ())
-    journal = Journal(home.sync_dir)
-    require_none_interrupted(journal)
     notices = _ensure_database(home, codex, environ)
     with open_for_writing(home.state_db) as database:
+        if database is not None:
+            database.require_writable()
         log = journal.begin(_manifest(plan, home))
         importer = Importer(home, log, database, policy, progress)
         outcomes: dict[str, SessionOutcome] = {}
@@ -71,8 +73,9 @@ def execute(
             for outcome in importer.run(imports):
                 outcomes[outcome.plan.session.session_id] = outcome
         finally:
-            # Also on an interrupt: every batch is by now confirmed or undone.
-            _finish(log, _in_order(plan, outcomes))
+            # Also on an interrupt. With a batch neither confirmed nor undone it is for `recover`.
+            if not log.undecided:
+                _finish(log, _in_order(plan, outcomes))
     return Execution(log.transaction_id, _in_order(plan, outcomes), notices)
 
 
@@ -146,10 +149,15 @@ def _manifest(plan: Plan, home: CodexHome) -> Json:
         "created_at": now(),
         "completed_at": None,
         "home": str(home.path),
-        "package": plan.package,
+        "package": {**plan.package, "source": _utf8(plan.package["source"])},
         "counts": {},
         "sessions": [_journaled(session_json(s), None) for s in plan.sessions],
     }
+
+
+def _utf8(path: str) -> str:
+    """A path as text that JSON can hold, whatever bytes it has."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def _finish(log: TransactionLog, outcomes: Sequence[SessionOutcome]) -> None:
@@ -159,7 +167,10 @@ def _finish(log: TransactionLog, outcomes: Sequence[SessionOutcome]) -> None:
         status = "partial" if results[Result.IMPORTED] else "failed"
     else:
         status = "completed"
-    log.finish(status, {str(k): v for k, v in sorted(results.items())}, sessions)
+    try:
+        log.finish(status, {str(k): v for k, v in sorted(results.items())}, sessions)
+    except OSError as error:
+        raise interrupted(log.transaction_id, error) from error
 
 
 def _journaled(session: Json, result: Result | None) -> Json:

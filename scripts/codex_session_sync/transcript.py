@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,12 +56,13 @@ def first_link(tip: RolloutFile, lookup: SegmentLookup) -> str | None:
     head, slices = resolve(tip, lookup)
     fingerprinter = Fingerprinter(masked_ids(head["payload"]))
     for part in slices:
-        with open_rollout(part.file) as stream:
-            for line in read_lines(stream, tip.thread_id):
-                record = parse_record(line.data)
-                if record is not None and is_entry(record):
-                    fingerprinter.add(record)
-                    return fingerprinter.chain().link(1)
+        for line in _lines(part, tip.thread_id):
+            record = parse_record(line.data)
+            if _beyond(part, line, record):
+                break
+            if record is not None and is_entry(record):
+                fingerprinter.add(record)
+                return fingerprinter.chain().link(1)
     return None
 
 
@@ -74,6 +75,7 @@ class _Gathering:
     unreadable: int = 0
     torn: bool = False
     first_user_message: str | None = None
+    own_first_message: str | None = None
     last_user_message: str | None = None
     last_timestamp: str | None = None
     last_cwd: str | None = None
@@ -82,40 +84,42 @@ class _Gathering:
     tokens: int = 0
     last_ordinal: int | None = None
 
-    def note(self, record: Json) -> None:
-        """Take in one record."""
+    def note(self, record: Json, *, inherited: bool) -> None:
+        """Take in one record, of the session itself or of another that it continues."""
         self.records += 1
         self.last_timestamp = record["timestamp"]
         payload = record["payload"]
         if record["type"] == EVENT:
-            self._note_event(payload)
+            self._note_event(payload, inherited)
         elif record["type"] == TURN_CONTEXT:
             self.last_cwd = _text(payload.get("cwd")) or self.last_cwd
             self.model = _text(payload.get("model")) or self.model
             self.reasoning_effort = _text(payload.get("effort")) or self.reasoning_effort
 
-    def _note_event(self, payload: Json) -> None:
+    def _note_event(self, payload: Json, inherited: bool) -> None:
         match payload:
             case {"type": "user_message", "message": str(text)}:
-                self._note_user(text)
+                self._note_user(text, inherited)
             case {
                 "type": "item_completed",
                 "item": {"type": "UserMessage", "content": list(parts)},
             }:
-                self._note_user(_joined(parts))
+                self._note_user(_joined(parts), inherited)
             case {"type": "thread_settings_applied", "thread_settings": {"cwd": str(cwd)}} if cwd:
                 self.last_cwd = cwd
             case {
                 "type": "token_count",
                 "info": {"total_token_usage": {"total_tokens": int(total)}},
-            }:
+            } if not inherited:
                 self.tokens = total
 
-    def _note_user(self, text: str) -> None:
+    def _note_user(self, text: str, inherited: bool) -> None:
         self.turns += 1
         self.last_user_message = text
         if self.first_user_message is None:
             self.first_user_message = text
+        if self.own_first_message is None and not inherited:
+            self.own_first_message = text
 
     def freeze(self, meta: Json) -> Facts:
         return Facts(
@@ -124,6 +128,7 @@ class _Gathering:
             self.unreadable,
             self.torn,
             self.first_user_message,
+            self.own_first_message,
             self.last_user_message,
             _text(meta.get("timestamp")),
             self.last_timestamp,
@@ -148,15 +153,11 @@ class _Pass:
     def read(self, part: Slice, *, own: bool) -> ScannedSlice:
         """Read one slice up to its end."""
         reading = _SliceReading(self, part, own)
-        try:
-            with open_rollout(part.file) as stream:
-                for line in read_lines(stream, self.session_id):
-                    if reading.stops_before(line):
-                        break
-                    if self.progress:
-                        self.progress(len(line.data))
-        except zstandard.ZstdError as error:
-            raise invalid(part.file, f"cannot be decompressed: {error}") from error
+        for line in _lines(part, self.session_id):
+            if reading.stops_before(line):
+                break
+            if self.progress:
+                self.progress(len(line.data))
         return reading.finish()
 
 
@@ -171,6 +172,7 @@ class _SliceReading:
         self._edits: array[int] = array("q")
         self._size = 0
         self._ordinal = -1
+        self._ended = False
         self._foreign = (
             None if part.file.thread_id == pass_.session_id else part.file.thread_id.encode("ascii")
         )
@@ -178,7 +180,8 @@ class _SliceReading:
     def stops_before(self, line: Line) -> bool:
         """Take in a line of the slice; True, and nothing taken, for the first one beyond it."""
         record = parse_record(line.data)
-        if self._part.end is not None and self._beyond(line, record):
+        if _beyond(self._part, line, record):
+            self._ended = True
             return True
         if record is None:
             self._note_bad(line)
@@ -187,14 +190,6 @@ class _SliceReading:
         self._digest.update(line.data)
         self._size = line.offset + len(line.data)
         return False
-
-    def _beyond(self, line: Line, record: Json | None) -> bool:
-        end = self._part.end
-        assert end is not None
-        ordinal = record.get("ordinal") if record else None
-        if isinstance(ordinal, int):
-            return ordinal >= end.end_ordinal
-        return line.offset >= end.end_offset
 
     def _note_bad(self, line: Line) -> None:
         facts = self._pass.facts
@@ -216,7 +211,7 @@ class _SliceReading:
         elif record["type"] == EVENT and not self._pass.paginated:
             self._pass.fingerprinter.note_event(record["payload"])
         if record["type"] != META or line.offset == 0:
-            self._pass.facts.note(record)
+            self._pass.facts.note(record, inherited=self._foreign is not None)
         kind = self._edit_kind(line, record)
         if kind is not None:
             self._edit(line, kind)
@@ -240,7 +235,8 @@ class _SliceReading:
 
     def finish(self) -> ScannedSlice:
         end = self._part.end
-        if end is not None and self._ordinal + 1 < end.end_ordinal and self._size < end.end_offset:
+        short = end and self._ordinal + 1 < end.end_ordinal and self._size < end.end_offset
+        if short and not self._ended:
             raise SessionError(
                 "history_base_missing",
                 f"the history it continues ({self._part.file.name}) ends before the point where "
@@ -249,6 +245,25 @@ class _SliceReading:
                 session_id=self._pass.session_id,
             )
         return ScannedSlice(self._part, self._size, self._digest.hexdigest(), self._edits)
+
+
+def _lines(part: Slice, session_id: str) -> Iterator[Line]:
+    """The lines of a slice's file, those beyond its end too."""
+    try:
+        with open_rollout(part.file) as stream:
+            yield from read_lines(stream, session_id)
+    except zstandard.ZstdError as error:
+        raise invalid(part.file, f"cannot be decompressed: {error}") from error
+
+
+def _beyond(part: Slice, line: Line, record: Json | None) -> bool:
+    """Whether a line lies after the end of its slice."""
+    if part.end is None:
+        return False
+    ordinal = record.get("ordinal") if record else None
+    if ordinal is None:
+        return line.offset >= part.end.end_offset
+    return int(ordinal) >= part.end.end_ordinal
 
 
 def _text(value: object) -> str | None:

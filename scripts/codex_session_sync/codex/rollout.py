@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -33,6 +33,9 @@ ROLLED_BACK = "thread_rolled_back"
 
 MAX_LINE_BYTES = 64 << 20
 """Longest record that is read; Codex's own longest are images of some megabytes."""
+
+MAX_DEPTH = 127
+"""How deep Codex reads objects and arrays in each other, the record itself being the first."""
 
 _CHUNK = 1 << 20
 
@@ -132,7 +135,20 @@ def parse_record(data: bytes) -> Json | None:
         return None
     if not isinstance(record.get("type"), str) or not isinstance(record.get("timestamp"), str):
         return None
-    return record
+    ordinal = record.get("ordinal")
+    if ordinal is not None and (type(ordinal) is not int or ordinal < 0):
+        return None
+    brackets = data.count(b"{") + data.count(b"[")
+    return None if brackets > MAX_DEPTH and _too_deep(record) else record
+
+
+def _too_deep(record: Json) -> bool:
+    """Whether objects and arrays are nested deeper than MAX_DEPTH."""
+    level: list[Any] = [record]
+    for _ in range(MAX_DEPTH):
+        values = (v for c in level for v in (c.values() if isinstance(c, dict) else c))
+        level = [value for value in values if isinstance(value, dict | list)]
+    return bool(level)
 
 
 def dump_record(record: Json) -> bytes:

@@ -74,6 +74,11 @@ class StateDb:
             self._connection.rollback()
             raise
 
+    def require_writable(self) -> None:
+        """Raise HomeError if no write transaction can begin now."""
+        with self.transaction():
+            pass
+
     def insert(self, table: str, row: Row) -> None:
         """Add one row; its columns must be the table's."""
         names = ", ".join(map(_name, row))
@@ -180,6 +185,12 @@ def _unusable(path: Path, error: sqlite3.Error) -> HomeError:
             "database_busy",
             f"{path} is locked by another program",
             hint="wait for Codex to finish its turn, then try again",
+        )
+    if isinstance(error, sqlite3.IntegrityError):
+        return HomeError(
+            "row_not_kept",
+            f"{path} does not take a row: {error}",
+            hint="the package's row does not fit this release's columns; report it",
         )
     return HomeError(
         "database_unreadable",

@@ -71,7 +71,8 @@ def _derived(transcript: Transcript) -> dict[str, Value]:
     git = git if isinstance(git, dict) else {}
     created = _milliseconds(facts.first_timestamp)
     updated = _milliseconds(facts.last_timestamp) or created
-    first = facts.first_user_message or ""
+    # Codex shows a fork by where it begins and titles it by what was first said in it alone.
+    first, preview = facts.own_first_message or "", facts.first_user_message
     return {
         "created_at": created // 1000,
         "updated_at": updated // 1000,
@@ -85,7 +86,7 @@ def _derived(transcript: Transcript) -> dict[str, Value]:
         "originator": _text(meta.get("originator")),
         "cwd": facts.last_cwd or "",
         "title": first,
-        "preview": first or _text(meta.get("id")),
+        "preview": _text(preview) or _text(meta.get("id")),
         "first_user_message": first,
         "sandbox_policy": '{"type":"read-only"}',
         "approval_mode": "on-request",

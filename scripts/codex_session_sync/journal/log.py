@@ -8,16 +8,18 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from .. import validation
-from ..durable import sync_descriptor, sync_folder, write_atomic
+from ..durable import not_writable, sync_descriptor, sync_folder, write_atomic
 from ..errors import HomeError, UsageError
 from ..model import Json
 from .operations import AnyOperation, from_json, to_json
@@ -26,6 +28,8 @@ SCHEMA = "codex-session-sync/transaction/1"
 MANIFEST = "manifest.json"
 OPERATIONS = "operations.jsonl"
 STAGED = "staged"
+
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,35 +52,41 @@ class Journal:
         self._root = sync_dir / "transactions"
 
     def begin(self, manifest: Json) -> TransactionLog:
-        """Make a new transaction's folder with its manifest, durably."""
+        """Make a new transaction's folder with its manifest, durably.
+
+        Raises HomeError ``home_not_writable``.
+        """
         transaction_id = _new_id()
         folder = self._root / transaction_id
-        (folder / STAGED).mkdir(parents=True)
         head = {"schema": SCHEMA, "transaction_id": transaction_id}
         log = TransactionLog(folder, {**head, **manifest})
-        log.write_manifest()
-        sync_folder(self._root)
+        try:
+            log.staged.mkdir(parents=True)
+            log.write_manifest()
+            for parent in (self._root, self._root.parent, self._root.parent.parent):
+                sync_folder(parent)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise not_writable(folder, error) from error
         return log
 
     def ids(self) -> list[str]:
-        """The ids of all transactions, newest first."""
-        if not self._root.is_dir():
-            return []
-        return sorted((p.name for p in self._root.iterdir() if p.is_dir()), reverse=True)
-
-    def manifests(self) -> Iterator[Json]:
-        """The manifests of all transactions, newest first.
+        """The ids of all transactions, newest first.
 
         A folder that a kill left without a manifest has changed nothing and is passed over.
         """
-        for transaction_id in self.ids():
-            if (self._root / transaction_id / MANIFEST).exists():
-                yield self.manifest(transaction_id)
+        if not self._root.is_dir():
+            return []
+        found = (path.name for path in self._root.iterdir() if (path / MANIFEST).is_file())
+        return sorted(found, reverse=True)
+
+    def manifests(self) -> Iterator[Json]:
+        """The manifests of all transactions, newest first."""
+        return (_manifest(self._root / transaction_id) for transaction_id in self.ids())
 
     def manifest(self, transaction_id: str) -> Json:
         """One manifest. Raises UsageError ``transaction_unknown``, HomeError if it is damaged."""
-        path = self._folder(transaction_id) / MANIFEST
-        return _object(validation.load("transaction", path.read_bytes(), str(path), HomeError))
+        return _manifest(self._folder(transaction_id))
 
     def batches(self, transaction_id: str) -> list[Batch]:
         """What a transaction intended, in order; a torn last line is what a kill leaves."""
@@ -111,6 +121,8 @@ class TransactionLog:
     def __init__(self, folder: Path, manifest: Json) -> None:
         self.manifest = manifest
         self.staged = folder / STAGED
+        self.undecided: set[int] = set()
+        """The batches of this run that are neither done nor undone."""
         self._folder = folder
         self._batch = 0
 
@@ -135,23 +147,29 @@ class TransactionLog:
             {**head, "session_id": session, "operation": to_json(operation)}
             for session, operation in operations
         ]
-        self._append([*lines, {"step": "begun", "batch": self._batch}])
+        self.undecided.add(self._batch)
+        try:
+            self._append([*lines, {"step": "begun", "batch": self._batch}])
+        except BaseException:
+            self.undecided.discard(self._batch)
+            raise
         return self._batch
 
     def mark(self, step: str, batch: int) -> None:
         """Record that a batch is ``done`` or ``undone``, durably."""
         self._append([{"step": step, "batch": batch}])
+        self.undecided.discard(batch)
 
     def finish(self, status: str, counts: Json, sessions: list[Json]) -> None:
-        """End the transaction: its manifest says so, its staging folder goes."""
+        """End the transaction: its staging folder goes, its manifest says so."""
         self.manifest |= {
             "status": status,
             "completed_at": now(),
             "counts": counts,
             "sessions": sessions,
         }
-        self.write_manifest()
         self.discard_staged()
+        self.write_manifest()
 
     def discard_staged(self) -> None:
         """Remove the staging folder with what is left in it."""
@@ -161,12 +179,23 @@ class TransactionLog:
             self.staged.rmdir()
 
     def _append(self, lines: list[Json]) -> None:
-        with (self._folder / OPERATIONS).open("ab") as stream:
-            for line in lines:
-                stream.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-            stream.flush()
-            sync_descriptor(stream.fileno())
-        if self._batch == 1:
+        """Add lines durably in the place of a torn last one; a failure leaves none of them."""
+        data = memoryview(
+            b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
+        )
+        path = self._folder / OPERATIONS
+        new = not path.exists()
+        with path.open("ab+", buffering=0) as stream:
+            end = _end_of_lines(stream)
+            try:
+                stream.truncate(end)
+                while data:
+                    data = data[stream.write(data) :]
+                sync_descriptor(stream.fileno())
+            except BaseException:
+                stream.truncate(end)
+                raise
+        if new:
             sync_folder(self._folder)
 
 
@@ -202,6 +231,24 @@ def _lines(path: Path) -> Iterator[Json]:
                 return
             what = f"{path} line {number}"
             yield _object(validation.load("operation", line, what, HomeError))
+
+
+def _end_of_lines(stream: FileIO) -> int:
+    """Where the last whole line of a file ends."""
+    end = stream.seek(0, 2)
+    while end:
+        start = max(0, end - _CHUNK)
+        stream.seek(start)
+        place = stream.read(end - start).rfind(b"\n")
+        if place >= 0:
+            return start + place + 1
+        end = start
+    return 0
+
+
+def _manifest(folder: Path) -> Json:
+    path = folder / MANIFEST
+    return _object(validation.load("transaction", path.read_bytes(), str(path), HomeError))
 
 
 def _object(document: Any) -> Json:

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
@@ -23,11 +24,15 @@ MASKED_ID = b"00000000-0000-0000-0000-000000000000"
 PROVENANCE = "session_sync"
 """Key of our own note in ``session_meta``: which ids a re-identified session had before."""
 
-_COMPACTED_KEYS = ("message", "replacement_history")
+COMPACTED_KEYS = ("message", "replacement_history")
 """What the model sees of a compaction; releases differ in what else they note."""
 
 _ENVIRONMENT = "<environment_context>"
 _CWD = re.compile(r"<cwd>.*?</cwd>", re.DOTALL)
+
+_SIGNS_EXPONENTS = orjson.dumps(1e16) == b"1e+16"
+"""Whether this orjson writes floats as specified; those before 3.12 leave out the plus sign."""
+_STRING_OR_EXPONENT = re.compile(rb'"(?:[^"\\]|\\.)*"|[0-9]e(?=[0-9])')
 
 
 def is_entry(record: Json) -> bool:
@@ -56,10 +61,11 @@ def canonical_entry(record: Json, masks: Iterable[bytes]) -> bytes:
     """
     value = record["payload"]
     if record["type"] == COMPACTED:
-        value = {key: value[key] for key in _COMPACTED_KEYS if value.get(key) is not None}
-    payload = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        value = {key: value[key] for key in COMPACTED_KEYS if value.get(key) is not None}
+    payload = _canonical_json(value)
     if b"<cwd>" in payload:
-        payload = orjson.dumps(_mask_cwd(value), option=orjson.OPT_SORT_KEYS)
+        mask_cwd = _mask_history if record["type"] == COMPACTED else _mask_message
+        payload = _canonical_json(mask_cwd(value))
     head = f"{record['type']}\n{record['timestamp']}\n".encode()
     for mask in masks:
         if mask in payload:
@@ -105,7 +111,7 @@ class Fingerprinter:
                 self._turns[-1].user_from = self._last_user
         elif kind == ROLLED_BACK:
             count = payload.get("num_turns")
-            self._roll_back(count if isinstance(count, int) else 0)
+            self._roll_back(count if type(count) is int else 0)
 
     def chain(self) -> Chain:
         """The chain of the entries that stand."""
@@ -153,18 +159,34 @@ def lineage_id(chain: Chain, session_id: str) -> str:
     return hashlib.sha256(f"session {session_id}".encode()).hexdigest()[:32]
 
 
-def _mask_cwd(payload: Json) -> Json:
-    """The payload with the directory of a user's environment message emptied."""
-    content = payload.get("content")
-    if payload.get("role") != "user" or not isinstance(content, list):
-        return payload
-    return {**payload, "content": [_mask_part(part) for part in content]}
+def sign_exponents(data: bytes) -> bytes:
+    """JSON with a plus sign before each exponent that has no sign."""
+    return _STRING_OR_EXPONENT.sub(lambda m: m[0] + b"+" if m[0].endswith(b"e") else m[0], data)
 
 
-def _mask_part(part: object) -> object:
-    if not isinstance(part, dict) or not isinstance(part.get("text"), str):
-        return part
-    text: str = part["text"]
-    if not text.startswith(_ENVIRONMENT):
-        return part
-    return {**part, "text": _CWD.sub("<cwd></cwd>", text)}
+def _canonical_json(value: Any) -> bytes:
+    data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return data if _SIGNS_EXPONENTS else sign_exponents(data)
+
+
+def _mask_history(compacted: Json) -> Json:
+    """A reduced compaction with the environment messages of its history masked."""
+    history = compacted.get("replacement_history")
+    if not isinstance(history, list):
+        return compacted
+    return {**compacted, "replacement_history": [_mask_message(item) for item in history]}
+
+
+def _mask_message(message: Any) -> Any:
+    """A message with the directory emptied where it is a user's environment message."""
+    match message:
+        case {"role": "user", "content": list(parts)}:
+            return {**message, "content": [_mask_part(part) for part in parts]}
+    return message
+
+
+def _mask_part(part: Any) -> Any:
+    match part:
+        case {"text": str(text)} if text.startswith(_ENVIRONMENT):
+            return {**part, "text": _CWD.sub("<cwd></cwd>", text)}
+    return part

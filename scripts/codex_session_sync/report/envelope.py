@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import ExitCode, SyncError
 from ..model import Json, Notice
@@ -31,7 +31,7 @@ class Report:
     command: str
     status: Status
     data: Json
-    exit_code: ExitCode = ExitCode.OK
+    exit_code: int = ExitCode.OK
     warnings: tuple[Notice, ...] = ()
     errors: tuple[Problem, ...] = field(default=())
 
@@ -44,7 +44,7 @@ def failure(command: str, error: SyncError) -> Report:
 
 def envelope(report: Report) -> Json:
     """The report as the one JSON object that ``--json`` prints."""
-    return {
+    document = {
         "schema": SCHEMA,
         "command": report.command,
         "status": report.status,
@@ -53,6 +53,20 @@ def envelope(report: Report) -> Json:
         "warnings": list(_entries(report.warnings)),
         "errors": list(_entries(report.errors)),
     }
+    printable: Json = _printable(document)
+    return printable
+
+
+def _printable(value: Any) -> Any:
+    """The value with texts that JSON can hold; a path may hold bytes that are no UTF-8."""
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {key: _printable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_printable(item) for item in value]
+    return value
 
 
 def _entries(items: Iterable[Notice | Problem]) -> Iterable[Json]:

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,12 @@ class Session:
 
     def records(self) -> list[Record]:
         """The records of the session's own file."""
-        base = self.forked_from
         found: list[Record] = [self._meta()]
-        if base is None:
+        if self.forked_from is None:
             found += [self._item("developer", "Be brief."), self._environment()]
         for number, (user, agent) in enumerate(self.turns):
             found += self._turn(number, user, agent)
-        first = 0 if base is None else len(base.records())
+        first = self.first_ordinal
         for place, record in enumerate(found):
             moment = self.created + timedelta(milliseconds=250 * (first + place))
             record["timestamp"] = _stamp(moment)
@@ -93,6 +93,18 @@ class Session:
                 record["ordinal"] = first + place
         order = ("timestamp", "ordinal", "type", "payload")
         return [{key: record[key] for key in order if key in record} for record in found]
+
+    @cached_property
+    def first_ordinal(self) -> int:
+        """The ordinal of the first record: where a fork takes up its parent's history."""
+        base = self._base
+        return 0 if base is None else base.first_ordinal + len(base.records())
+
+    @cached_property
+    def _base(self) -> Session | None:
+        """What a fork continues, as it was then."""
+        parent = self.forked_from
+        return parent and replace(parent, turns=parent.turns[: self.fork_turns])
 
     def data(self) -> bytes:
         """The bytes of the session's own file."""
@@ -144,9 +156,9 @@ class Session:
             del payload["session_id"]
         else:
             payload["history_mode"] = "paginated"
-        if self.forked_from is not None:
-            base = replace(self.forked_from, turns=self.forked_from.turns[: self.fork_turns])
-            end = len(base.records())
+        base = self._base
+        if base is not None:
+            end = self.first_ordinal
             payload |= {
                 "forked_from_id": base.id,
                 "forked_from_ordinal_exclusive": end,

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from builders import Session, dump
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

@@ -1,0 +1,200 @@
+"""One writing command at a time for a home, whoever it is, and whatever became of the last one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from codex_session_sync import locks
+from codex_session_sync.errors import ExitCode, HomeError
+from codex_session_sync.locks import HOLDER, codex_index_lock, home_lock
+from workbench import call_process, environment, tree
+
+HOLD = """
+import sys
+from pathlib import Path
+from codex_session_sync.locks import home_lock
+with home_lock(Path(sys.argv[1]), "sync"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def sync_dir(tmp_path: Path) -> Path:
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home" / "session-sync"
+
+
+@contextmanager
+def held(sync_dir: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process holds the home; it lets go when told, or when it is killed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(sync_dir)],
+        env=environment(sync_dir.parent.parent),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.stdin.close()
+
+
+def take(sync_dir: Path) -> None:
+    with home_lock(sync_dir, "sync"):
+        pass
+
+
+def test_another_process_is_named(sync_dir: Path) -> None:
+    before = time.strftime("%Y-%m-%dT", time.gmtime())
+    with held(sync_dir) as process:
+        for _ in range(2):
+            with pytest.raises(HomeError) as caught:
+                take(sync_dir)
+            assert (caught.value.code, caught.value.exit_code) == ("home_locked", ExitCode.HOME)
+            assert f"process {process.pid}, since {before}" in caught.value.message
+            assert "(sync)" in caught.value.message
+        process.communicate("")
+        assert process.returncode == 0
+        take(sync_dir)
+    assert not (sync_dir / HOLDER).exists()
+
+
+def test_a_command_beside_another_one(sync_dir: Path) -> None:
+    """Writing waits its turn; reading does not."""
+    variables = environment(sync_dir.parent.parent)
+    with held(sync_dir) as process:
+        refused = call_process(variables, "recover", "--execute", "--json")
+        assert refused.exit_code == 0, "there is nothing to recover"
+        sample = Path(locks.__file__).parent / "sample" / "garden.tar.zst"
+        refused = call_process(variables, "sync", sample, "--execute", "--json")
+        assert (refused.exit_code, refused.codes) == (4, ["home_locked"])
+        assert str(process.pid) in refused.envelope["errors"][0]["message"]
+        assert call_process(variables, "sync", sample, "--json").exit_code == 0
+        assert call_process(variables, "list-transactions", "--json").exit_code == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
+def test_a_killed_process_does_not_block(sync_dir: Path) -> None:
+    with held(sync_dir) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        holder = json.loads((sync_dir / HOLDER).read_bytes())
+        assert holder["pid"] == process.pid, "it had no chance to remove it"
+        take(sync_dir)
+    assert not (sync_dir / HOLDER).exists()
+
+
+@pytest.mark.parametrize("holder", [None, b"", b"{", b"[]", b'{"pid": 5}', b"\xff"])
+def test_a_holder_that_cannot_be_told(sync_dir: Path, holder: bytes | None) -> None:
+    with held(sync_dir):
+        if holder is None:
+            (sync_dir / HOLDER).unlink()
+        else:
+            (sync_dir / HOLDER).write_bytes(holder)
+        with pytest.raises(HomeError) as caught:
+            take(sync_dir)
+        assert caught.value.message == "another sync is at work on this home"
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), KeyboardInterrupt(), SystemExit(143)])
+def test_a_failure_frees_the_home(sync_dir: Path, error: BaseException) -> None:
+    def fail() -> None:
+        with home_lock(sync_dir, "sync"):
+            assert json.loads((sync_dir / HOLDER).read_bytes())["pid"] == os.getpid()
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert not (sync_dir / HOLDER).exists()
+    take(sync_dir)
+
+
+@pytest.mark.parametrize("step", ["folder", "lock", "holder"])
+def test_a_home_that_cannot_be_written(
+    sync_dir: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    error = OSError(errno.EROFS, "Read-only file system")
+
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    match step:
+        case "folder":
+            monkeypatch.setattr(Path, "mkdir", fails)
+        case "lock":
+            monkeypatch.setattr("filelock.FileLock.acquire", fails)
+        case _:
+            monkeypatch.setattr(locks, "write_atomic", fails)
+    with pytest.raises(HomeError) as caught:
+        take(sync_dir)
+    assert (caught.value.code, caught.value.exit_code) == ("home_not_writable", ExitCode.HOME)
+    assert "Read-only" in caught.value.message
+    monkeypatch.undo()
+    take(sync_dir)
+
+
+# The lock of Codex on its index
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="flock is POSIX's")
+
+
+@posix
+def test_codex_is_waited_for(sync_dir: Path) -> None:
+    import fcntl
+
+    home = sync_dir.parent
+    path = home / "session_index.jsonl.lock"
+    path.write_bytes(b"")
+    order: list[str] = []
+
+    def append() -> None:
+        with codex_index_lock(home):
+            order.append("ours")
+
+    with path.open("rb") as codex:
+        fcntl.flock(codex, fcntl.LOCK_EX)
+        thread = threading.Thread(target=append)
+        thread.start()
+        thread.join(0.2)
+        order.append("codex")
+        fcntl.flock(codex, fcntl.LOCK_UN)
+        thread.join()
+    assert order == ["codex", "ours"]
+
+
+@posix
+def test_codex_waits_for_us(sync_dir: Path) -> None:
+    import fcntl
+
+    home = sync_dir.parent
+    path = home / "session_index.jsonl.lock"
+    path.write_bytes(b"")
+    before = tree(home)
+    with path.open("rb") as codex:
+        with codex_index_lock(home), pytest.raises(BlockingIOError):
+            fcntl.flock(codex, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(codex, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert tree(home) == before
+
+
+def test_a_lock_that_codex_does_not_use_is_not_made(sync_dir: Path) -> None:
+    with codex_index_lock(sync_dir.parent):
+        pass
+    assert list(sync_dir.parent.iterdir()) == []

@@ -408,6 +408,16 @@ def cases() -> list[Case]:
             *turn(4, "another two"),
         ),
         one(
+            "legacy_later_preamble",
+            "Of a later turn nothing stays, what stood before the user's message neither.",
+            *legacy_preamble(),
+            *turn(1, "two")[:1],
+            message("developer", "Be kind, too.", 10),
+            *turn(1, "two")[1:],
+            rolled_back(1),
+            *turn(3, "another two"),
+        ),
+        one(
             "legacy_all_rolled_back",
             "What stood before the first of the user's messages stays, each time.",
             *three,

@@ -93,8 +93,9 @@ def _output(command: str) -> Iterator[str]:
     program, *arguments = shlex.split(command.removeprefix("$ "))
     assert Path(program).name == "codex-session-sync"
     done = call(*arguments)
+    here = f"{Path.cwd()}/"
     for line in (done.out.decode() + done.err).splitlines():
-        yield line.rstrip()
+        yield line.rstrip().replace(here, "/home/alice/")
 
 
 def pictures(folder: Path) -> Iterator[tuple[str, str]]:

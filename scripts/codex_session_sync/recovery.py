@@ -51,6 +51,19 @@ def require_none_interrupted(journal: Journal) -> None:
         )
 
 
+def unfinished_notices(journal: Journal) -> tuple[Notice, ...]:
+    """A warning for each transaction that has not ended, for commands that only read."""
+    return tuple(
+        Notice(
+            "transaction_unfinished",
+            f"transaction {transaction_id} has not ended: a sync is at work, or "
+            "`codex-session-sync recover` has to mend what one left, which may change what is said "
+            "here",
+        )
+        for transaction_id in journal.interrupted()
+    )
+
+
 def interrupted(transaction_id: str, problem: SyncError | OSError) -> InterruptedTransactionError:
     """The error for a transaction that fails and cannot be brought to its end at once."""
     what = problem.message if isinstance(problem, SyncError) else problem.strerror or problem

@@ -59,9 +59,9 @@ def execute(
     """
     journal = Journal(home.sync_dir)
     require_none_interrupted(journal)
+    if is_idle(plan):
+        return not_executed(plan)
     imports = plan.with_action(Action.IMPORT)
-    if not imports:
-        return Execution(None, _in_order(plan, {}), ())
     notices = _ensure_database(home, codex, environ)
     with open_for_writing(home.state_db) as database:
         if database is not None:
@@ -77,6 +77,16 @@ def execute(
             if not log.undecided:
                 _finish(log, _in_order(plan, outcomes))
     return Execution(log.transaction_id, _in_order(plan, outcomes), notices)
+
+
+def is_idle(plan: Plan) -> bool:
+    """Whether the plan writes nothing."""
+    return not plan.with_action(Action.IMPORT)
+
+
+def not_executed(plan: Plan) -> Execution:
+    """What comes of a plan that writes nothing."""
+    return Execution(None, _in_order(plan, {}), ())
 
 
 def session_json(plan: SessionPlan, outcome: SessionOutcome | None = None) -> Json:

@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from .errors import SyncError
+from .errors import HomeError, PackageError, SyncError
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
+
+
+_HINTS: dict[type[SyncError], str] = {
+    PackageError: "get the package again, or make it with a tool that writes this format",
+    HomeError: "restore it from a backup, or move it away; nothing was changed",
+}
 
 
 def schema_names() -> list[str]:
@@ -34,6 +40,7 @@ def check(name: str, document: Any, what: str, error: type[SyncError]) -> None:
         raise error(
             f"{name}_invalid",
             f"{what} does not fit its schema at {place}: {problem.message[:200]}",
+            hint=_HINTS.get(error),
         )
 
 
@@ -47,7 +54,9 @@ def load(name: str, data: bytes, what: str, error: type[SyncError]) -> Any:
     try:
         document = orjson.loads(data)
     except orjson.JSONDecodeError as problem:
-        raise error(f"{name}_invalid", f"{what} is not JSON: {problem}") from problem
+        raise error(
+            f"{name}_invalid", f"{what} is not JSON: {problem}", hint=_HINTS.get(error)
+        ) from problem
     check(name, document, what, error)
     return document
 

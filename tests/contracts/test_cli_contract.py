@@ -154,7 +154,7 @@ def test_an_error_of_any_command_fits_the_schema(place: Place, command: str) -> 
         "inspect-package": ["PKG"],
         "sync": ["PKG"],
         "show-transaction": ["x"],
-        "demo": ["--keep", str(place.root)],
+        "demo": ["--codex-home", str(place.root)],
     }
     given = _filled((command, *arguments.get(command, ())), place)
     outcome = checked(call(*given, "--json"))
@@ -453,7 +453,7 @@ def _transactions_is_a_file(place: Place) -> Iterator[None]:
 def _bad_manifest(place: Place) -> Iterator[None]:
     folder = place.home / "session-sync" / "transactions" / "20260101T000000000000Z-00000000"
     folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text('{"status": "completed"}')
+    (folder / "manifest.json").write_text('{"status": "running"}')
     yield
 
 
@@ -515,6 +515,25 @@ def test_an_interrupted_transaction_comes_first(place: Place, again: str) -> Non
 
     assert call("recover", "--execute", "--json").exit_code == 0
     assert place.sync("--execute").exit_code == 0
+
+
+def test_reading_goes_on_beside_an_unfinished_transaction(place: Place) -> None:
+    _interrupted(place)
+    before = tree(place.home)
+    for arguments in (
+        ("inspect-package", "PKG"),
+        ("sync", "PKG"),
+        ("list-transactions",),
+        ("show-transaction", "TRANSACTION"),
+    ):
+        outcome = checked(call(*_filled(arguments, place), "--json"))
+        assert outcome.exit_code == 0
+        (warning,) = outcome.envelope["warnings"]
+        assert warning["code"] == "transaction_unfinished"
+        assert only_transaction(place) in warning["message"]
+    assert tree(place.home) == before
+    assert call("recover", "--execute", "--json").exit_code == 0
+    assert place.sync().envelope["warnings"] == []
 
 
 def test_a_defect(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -663,6 +682,15 @@ def test_a_second_sync_has_nothing_to_do(place: Place) -> None:
     }
     assert tree(place.home, "session-sync/lock") == before
     assert len(call("list-transactions", "--json").envelope["data"]["transactions"]) == 1
+
+
+@pytest.mark.parametrize("execute", [True, False])
+def test_a_sync_that_writes_nothing_leaves_no_trace(place: Place, execute: bool) -> None:
+    write_snapshot(place.home, SOME)
+    before = tree(place.root)
+    outcome = place.sync(*(["--execute"] if execute else []))
+    assert outcome.envelope["status"] == "no_op"
+    assert tree(place.root) == before
 
 
 def test_session_limits(place: Place) -> None:

@@ -215,6 +215,33 @@ def test_legacy_sessions_have_the_links_of_the_specification(found: list[Record]
 NUMBERS = st.from_regex(
     r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?", fullmatch=True
 )
+
+
+def plain_record(kind: str, **payload: Any) -> Record:
+    return {"timestamp": "", "type": kind, "payload": payload}
+
+
+TURN_RECORDS = [
+    plain_record("response_item", role="user"),
+    plain_record("response_item", role="user"),
+    plain_record("response_item", role="developer"),
+    plain_record("compacted", message="m"),
+    plain_record("event_msg", type="task_started"),
+    plain_record("event_msg", type="task_started"),
+    plain_record("event_msg", type="user_message"),
+    plain_record("event_msg", type="user_message"),
+    plain_record("event_msg", type="thread_rolled_back", num_turns=1),
+    plain_record("event_msg", type="thread_rolled_back", num_turns=2),
+]
+
+
+@settings(max_examples=400)
+@given(st.lists(st.sampled_from(TURN_RECORDS), max_size=20))
+def test_turns_are_taken_back_as_specified(found: list[Record]) -> None:
+    data = legacy_session([{**r, "timestamp": str(n)} for n, r in enumerate(found)])
+    assert hex_links(chain(data)) == links(data)
+
+
 ODD_JSON = (
     NUMBERS
     | st.from_regex(r'"(\\u[dD][89a-fA-F][0-9]{2}|\\[a-z/"\\]|[ -!#-\[\]-~]){0,3}"', fullmatch=True)

@@ -249,7 +249,7 @@ def test_whatever_this_machine_says_goes(
         assert ("approval_policy" in session.get("removed", ())) == (approval != "never")
     with app_server(home) as app:
         # So it would be with a session of this home's own.
-        new = app.request("thread/start", {"cwd": str(home.project)})
-        assert new["approvalPolicy"] == approval
+        begun = app.request("thread/start", {"cwd": str(home.project)})
+        assert begun["approvalPolicy"] == approval
         for session_id in answer.sessions:
             assert app.resume(session_id)["approvalPolicy"] == approval

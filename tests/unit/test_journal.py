@@ -338,12 +338,34 @@ def test_a_manifest_is_checked(journal: Journal, damage: Callable[[Any], object]
     for read in (
         lambda: journal.manifest(log.transaction_id),
         lambda: list(journal.manifests()),
-        journal.interrupted,
+        journal.interrupted,  # as it has not ended
     ):
         with pytest.raises(HomeError) as caught:
             read()
         assert caught.value.code == "transaction_invalid"
         assert str(path) in caught.value.message
+
+
+def test_only_what_has_not_ended_is_read_to_the_end(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = {"completed", "partial", "failed", "recovered"}
+    for status in ended:
+        journal.begin(manifest()).finish(status, {}, [])
+    running = journal.begin(manifest())
+    checked: list[str] = []
+
+    def load(_: str, data: bytes, *__: object) -> Any:
+        document = json.loads(data)
+        checked.append(document["transaction_id"])
+        return document
+
+    monkeypatch.setattr(validation, "load", load)
+    assert journal.interrupted() == [running.transaction_id]
+    assert checked == [running.transaction_id]
+    schema = Path(validation.__file__).parent / "schemas" / "transaction.schema.json"
+    known = set(json.loads(schema.read_bytes())["properties"]["status"]["enum"])
+    assert known == ended | {"running"}
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"null"])

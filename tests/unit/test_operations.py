@@ -442,7 +442,19 @@ def test_a_row_that_is_not_kept_as_written(site: Site) -> None:
     with pytest.raises(HomeError) as caught:
         run(operation.apply, operation, site)
     assert caught.value.code == "row_not_kept"
+    assert "tokens_used" in caught.value.message
     assert state(site) == before
+
+
+@pytest.mark.parametrize(
+    "value", [True, 2**63, -(2**63) - 1, float("inf"), float("nan"), b"bytes", [1]], ids=repr
+)
+def test_a_row_that_the_journal_or_the_database_cannot_hold(value: Any) -> None:
+    for before, after in ((None, {**ROW, "title": value}), ({**ROW, "title": value}, ROW)):
+        with pytest.raises(HomeError) as caught:
+            PutRow("threads", before, after)
+        assert caught.value.code == "row_not_kept"
+        assert "title" in caught.value.message
 
 
 def test_a_row_keeps_columns_that_the_change_does_not_name(site: Site) -> None:

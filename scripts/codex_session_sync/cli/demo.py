@@ -11,11 +11,10 @@ from pathlib import Path
 
 import click
 
-from ..errors import UsageError
+from ..errors import ExitCode, UsageError
 from ..model import Json
-from ..report.envelope import Report, Status
+from ..report.envelope import Report
 from . import inspect_package, list_transactions, sync
-from .options import Decorated
 
 SAMPLE = "garden.tar.zst"
 
@@ -51,34 +50,32 @@ STEPS: tuple[tuple[str, str, click.Command, tuple[str, ...]], ...] = (
 )
 
 
-def _options(function: Decorated) -> Decorated:
-    function = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(
-        function
-    )
-    return click.option(
-        "--keep",
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        help="Make the home here and keep it, to look at it afterwards.",
-    )(function)
-
-
 @click.command("demo")
-@_options
-def command(keep: Path | None, as_json: bool) -> Report:
+@click.option(
+    "--codex-home",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Make the home here and keep it, to look at it afterwards.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(codex_home: Path | None, as_json: bool) -> Report:
     """Show the main job on a small package that comes with this program.
 
     Inspects it, syncs it into a throw-away home, and syncs it again. Your own Codex home is not
     touched, and Codex itself is not started.
     """
     del as_json
-    with _throw_away_home(keep) as home, as_file(files("codex_session_sync.sample")) as folder:
+    with (
+        _throw_away_home(codex_home) as home,
+        as_file(files("codex_session_sync.sample")) as folder,
+    ):
         sample = str(folder / SAMPLE)
         steps = [_step(home, sample, *step) for step in STEPS]
-    data = {"home": str(home), "kept": keep is not None, "steps": steps}
+    data = {"home": str(home), "kept": codex_home is not None, "steps": steps}
     failed = [step for step in steps if step["exit_code"]]
-    status: Status = "partial" if failed else "ok"
-    return Report("demo", status, data)
+    if failed:
+        return Report("demo", "partial", data, ExitCode.PARTIAL)
+    return Report("demo", "ok", data)
 
 
 def _step(

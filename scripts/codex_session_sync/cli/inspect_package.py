@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from ..journal.log import Journal
 from ..package.members import parse_limits
 from ..package.reader import open_package
 from ..plan import make_plan
+from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from ..report.progress import byte_progress
 from ..sync import counts, session_json
@@ -55,6 +57,6 @@ def command(
         "inspect-package",
         "ok",
         package_data(plan, found, counts(found)),
-        warnings=plan_notices(plan),
+        warnings=(*plan_notices(plan), *unfinished_notices(Journal(home.sync_dir))),
         errors=plan_problems(plan),
     )

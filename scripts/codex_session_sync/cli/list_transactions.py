@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..journal.log import Journal
+from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from .options import common, home_of
 
@@ -26,4 +27,6 @@ def command(codex_home: str | None, as_json: bool) -> Report:
     del as_json
     journal = Journal(home_of(codex_home).sync_dir)
     found = [{key: m[key] for key in SHOWN} for m in journal.manifests()]
-    return Report("list-transactions", "ok", {"transactions": found})
+    return Report(
+        "list-transactions", "ok", {"transactions": found}, warnings=unfinished_notices(journal)
+    )

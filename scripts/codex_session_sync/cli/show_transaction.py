@@ -6,6 +6,7 @@ import click
 
 from ..journal.log import Journal
 from ..journal.operations import to_json
+from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from .options import common, home_of
 
@@ -27,4 +28,5 @@ def command(transaction_id: str, codex_home: str | None, as_json: bool) -> Repor
         for session_id, operation in batch.operations
     ]
     transaction = {**manifest, "operations": operations}
-    return Report("show-transaction", "ok", {"transaction": transaction})
+    data = {"transaction": transaction}
+    return Report("show-transaction", "ok", data, warnings=unfinished_notices(journal))

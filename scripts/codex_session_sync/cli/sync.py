@@ -11,6 +11,7 @@ import click
 from ..codex.client import find_codex
 from ..codex.home import CodexHome
 from ..errors import ExitCode
+from ..journal.log import Journal
 from ..locks import home_lock
 from ..model import Action, Plan, Result
 from ..package.members import parse_limits
@@ -18,9 +19,10 @@ from ..package.reader import open_package
 from ..package.sessions import Package
 from ..plan import make_plan
 from ..policy import local_policy
+from ..recovery import unfinished_notices
 from ..report.envelope import Report, Status
 from ..report.progress import byte_progress
-from ..sync import Execution, counts, execute, session_json
+from ..sync import Execution, counts, execute, is_idle, not_executed, session_json
 from .options import (
     common,
     home_of,
@@ -76,11 +78,19 @@ def command(
     home = home_of(codex_home)
     with ExitStack() as stack:
         package = stack.enter_context(open_package(pkg, parse_limits(limits)))
-        if do_it:
+        known = home.sync_dir.exists()
+        if do_it and known:
             stack.enter_context(home_lock(home.sync_dir, "sync"))
         plan = _plan(package, home, sessions)
         if not do_it:
-            return _planned(plan)
+            return _planned(plan, home)
+        if not known and is_idle(plan):
+            return _executed(plan, not_executed(plan))
+        if not known:
+            # The first sync of this home: the lock makes its folder, so the plan came before it.
+            stack.enter_context(home_lock(home.sync_dir, "sync"))
+            if Journal(home.sync_dir).ids():
+                plan = _plan(package, home, sessions)
         with byte_progress("writing", package.summary()["bytes"]) as progress:
             policy = local_policy(home, trusted=trust_package)
             done = execute(
@@ -94,14 +104,14 @@ def _plan(package: Package, home: CodexHome, sessions: tuple[str, ...]) -> Plan:
         return make_plan(package, home, only=sessions, progress=progress)
 
 
-def _planned(plan: Plan) -> Report:
+def _planned(plan: Plan, home: CodexHome) -> Report:
     found = [session_json(session) for session in plan.sessions]
     idle = all(session.action is Action.SKIP for session in plan.sessions)
     return Report(
         "sync",
         "no_op" if idle else "dry_run",
         package_data(plan, found, counts(found)),
-        warnings=plan_notices(plan),
+        warnings=(*plan_notices(plan), *unfinished_notices(Journal(home.sync_dir))),
         errors=plan_problems(plan),
     )
 

@@ -29,6 +29,9 @@ MANIFEST = "manifest.json"
 OPERATIONS = "operations.jsonl"
 STAGED = "staged"
 
+ENDED = ("completed", "partial", "failed", "recovered")
+"""The statuses of a transaction that leaves nothing to do."""
+
 _CHUNK = 1 << 16
 
 
@@ -93,8 +96,11 @@ class Journal:
         return list(_batches(self._folder(transaction_id) / OPERATIONS))
 
     def interrupted(self) -> list[str]:
-        """The ids of transactions that did not end."""
-        return [m["transaction_id"] for m in self.manifests() if m["status"] == "running"]
+        """The ids of transactions that did not end, newest first.
+
+        Of the others only the status is looked at, so that a long journal costs little.
+        """
+        return [i for i in self.ids() if not _has_ended(self._root / i) and self.manifest(i)]
 
     def reopen(self, transaction_id: str) -> TransactionLog:
         """An interrupted transaction, to bring it to its end."""
@@ -244,6 +250,14 @@ def _end_of_lines(stream: FileIO) -> int:
             return start + place + 1
         end = start
     return 0
+
+
+def _has_ended(folder: Path) -> bool:
+    try:
+        manifest = orjson.loads((folder / MANIFEST).read_bytes())
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(manifest, dict) and manifest.get("status") in ENDED
 
 
 def _manifest(folder: Path) -> Json:

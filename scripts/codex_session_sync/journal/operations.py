@@ -8,6 +8,7 @@ POSIX, relative to a named place (``home``, ``sync``), so that a moved home can 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -194,6 +195,12 @@ class PutRow:
     after: Row
     kind: ClassVar[str] = "put_row"
 
+    def __post_init__(self) -> None:
+        for row in (self.before, self.after):
+            for column, value in (row or {}).items():
+                if not _storable(value):
+                    raise self._not_kept(f"cannot be {_shown(value)} in {column}")
+
     def apply(self, site: Site) -> None:
         self._replace(site, self.before, self.after)
 
@@ -223,12 +230,17 @@ class PutRow:
         if not _agrees(self._present(database, key), wanted):
             # Codex's triggers fill in times, once: after a change, not after its repetition.
             database.update(self.table, key, wanted)
-            if not _agrees(self._present(database, key), wanted):
-                raise HomeError(
-                    "row_not_kept",
-                    f"the database changes what is written to {self.table} {key}",
-                    hint="the package's row does not fit this release's columns; report it",
-                )
+            kept = self._present(database, key) or {}
+            altered = [column for column, value in wanted.items() if kept.get(column) != value]
+            if altered:
+                raise self._not_kept(f"is not kept by the database in {', '.join(altered)}")
+
+    def _not_kept(self, how: str) -> HomeError:
+        return HomeError(
+            "row_not_kept",
+            f"a row of {self.table} {how}",
+            hint="what the package says of this session does not fit Codex's columns; report it",
+        )
 
     def _present(self, database: StateDb, key: Row) -> Row | None:
         rows = database.rows(self.table, [str(self.after[KEY[self.table][0]])])
@@ -308,6 +320,25 @@ def _agrees(present: Row | None, wanted: Row | None) -> bool:
     if present is None or wanted is None:
         return present is wanted
     return all(present.get(column) == value for column, value in wanted.items())
+
+
+def _storable(value: object) -> bool:
+    """Whether the journal and the database both hold a value as it is."""
+    match value:
+        case None | str():
+            return True
+        case bool():
+            return False
+        case int():
+            return -(2**63) <= value < 2**63
+        case float():
+            return math.isfinite(value)
+    return False
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def _unexpected(what: str, happened: str) -> HomeError:

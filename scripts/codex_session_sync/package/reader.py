@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import PackageError
-from .container import open_tree
+from .container import PackageTree, open_tree
 from .members import DEFAULT_LIMITS, Limits
 from .sessions import Package
-from .snapshot import read_snapshot
+from .snapshot import read_snapshot, snapshot_root
 from .transfer_v1 import MANIFEST, read_transfer
 
 
@@ -21,12 +21,8 @@ def open_package(source: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Pack
     Raises PackageError.
     """
     with open_tree(source, limits=limits) as tree:
-        manifests = [name for name in tree.files if _is_manifest(name)]
-        if manifests:
-            nearest = min(manifests, key=lambda name: (name.count("/"), name))
-            package = read_transfer(tree, nearest.removesuffix(MANIFEST))
-        else:
-            package = read_snapshot(tree)
+        root = _transfer_root(tree)
+        package = read_snapshot(tree) if root is None else read_transfer(tree, root)
         if not package.sessions:
             raise PackageError(
                 "package_empty",
@@ -36,7 +32,11 @@ def open_package(source: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Pack
         yield package
 
 
-def _is_manifest(name: str) -> bool:
-    """Whether a file says that its folder is a package; one inside a skill does not."""
-    *folders, base = name.split("/")
-    return base == MANIFEST and "skills" not in folders
+def _transfer_root(tree: PackageTree) -> str | None:
+    """Where the nearest manifest lies; None if a Codex home lies nearer, with one inside it."""
+    manifests = [name for name in tree.files if name.rsplit("/", 1)[-1] == MANIFEST]
+    if not manifests:
+        return None
+    root = min(manifests, key=lambda name: (name.count("/"), name)).removesuffix(MANIFEST)
+    home = snapshot_root(tree)
+    return None if home is not None and home.count("/") < root.count("/") else root

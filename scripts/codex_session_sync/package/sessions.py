@@ -29,7 +29,7 @@ class Package:
         return {
             "kind": self.kind,
             "container": self.tree.container,
-            "source": str(self.tree.source),
+            "source": str(self.tree.source.absolute()),
             "sessions": len(self.sessions),
             "bytes": sum(file.size for file in self.tree.files.values()),
         }

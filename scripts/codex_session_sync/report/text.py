@@ -42,7 +42,7 @@ def render(report: Report, out: Console, err: Console) -> None:
     if report.status != "error" and painter is not None:
         painter(report.data, out)
         closing = _CLOSING.get(report.status)
-        if closing is not None:
+        if closing is not None and (report.command, report.status) != ("recover", "no_op"):
             out.print(closing, highlight=False)
     for warning in report.warnings:
         _tell(err, "[yellow]warning[/]", warning.code, warning.session_id, warning.message)
@@ -95,8 +95,21 @@ def _sessions(data: Json, out: Console) -> None:
     out.print(table)
     total = ", ".join(f"{n} {kind}" for kind, n in data["counts"]["classification"].items())
     out.print(f"\n{total}", highlight=False)
+    _removed(data["sessions"], out)
     if data.get("transaction_id"):
         out.print(f"transaction {data['transaction_id']}", highlight=False)
+
+
+def _removed(sessions: list[Json], out: Console) -> None:
+    """What the policy took away from imported sessions, if anything."""
+    touched = [session for session in sessions if session.get("removed")]
+    if touched:
+        kinds = ", ".join(sorted({kind for session in touched for kind in session["removed"]}))
+        out.print(
+            f"taken away from {len(touched)} of them, so that nothing acts unasked: {kinds} "
+            "(--trust-package keeps it)",
+            highlight=False,
+        )
 
 
 def _demo(data: Json, out: Console) -> None:

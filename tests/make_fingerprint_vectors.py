@@ -455,6 +455,17 @@ def cases() -> list[Case]:
             rolled_back(1),
         ),
         one(
+            "legacy_message_without_entry",
+            "A user's message that has no entry in its turn leaves nothing before it.",
+            legacy_head(),
+            message("developer", "Be brief.", 1),
+            message("user", environment("/home/alice"), 2),
+            event("task_started", 3),
+            message("assistant", "already?", 4),
+            event("user_message", 5, message="no entry"),
+            rolled_back(1),
+        ),
+        one(
             "legacy_without_markers",
             "Before the first task_started a turn is open as well.",
             legacy_head(),

@@ -110,8 +110,8 @@ class _Gathering:
             case {
                 "type": "token_count",
                 "info": {"total_token_usage": {"total_tokens": int(total)}},
-            } if not inherited:
-                self.tokens = total
+            } if not inherited and 0 <= total < 1 << 63:
+                self.tokens = int(total)
 
     def _note_user(self, text: str, inherited: bool) -> None:
         self.turns += 1

@@ -173,6 +173,7 @@ class _SliceReading:
         self._size = 0
         self._ordinal = -1
         self._ended = False
+        self._head: int | None = None
         self._foreign = (
             None if part.file.thread_id == pass_.session_id else part.file.thread_id.encode("ascii")
         )
@@ -210,7 +211,9 @@ class _SliceReading:
             self._pass.fingerprinter.add(record)
         elif record["type"] == EVENT and not self._pass.paginated:
             self._pass.fingerprinter.note_event(record["payload"])
-        if record["type"] != META or line.offset == 0:
+        if self._head is None:
+            self._head = line.offset
+        if record["type"] != META or line.offset == self._head:
             self._pass.facts.note(record, inherited=self._foreign is not None)
         kind = self._edit_kind(line, record)
         if kind is not None:
@@ -218,7 +221,7 @@ class _SliceReading:
 
     def _edit_kind(self, line: Line, record: Json) -> EditKind | None:
         kind: Any = record["type"]
-        if kind == META and (line.offset == 0 or not self._own):
+        if kind == META and (line.offset == self._head or not self._own):
             return EditKind.DROP
         if kind in REWRITTEN or not line.ended:
             return EditKind.RECORD

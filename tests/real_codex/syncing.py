@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -341,6 +341,18 @@ def outcome_of(home: CodexHome, package: Path, own: Collection[str] = ()) -> Out
         order=listed(home) if home.version == CURRENT else [],
         parity=doctor(home) if home.version == CURRENT else {},
     )
+
+
+WITHOUT_ROWS = frozenset({"files", "rollouts"})
+
+
+def told(seen: SessionView, form: str) -> SessionView:
+    """A view as it is to be when a session comes in some form of package.
+
+    Only a row keeps what a session began with before all of it was reverted; and the old release
+    at times puts a later message there. Without rows a session begins with what it begins with.
+    """
+    return replace(seen, preview=said(seen)[0]) if form in WITHOUT_ROWS else seen
 
 
 def said(seen: SessionView) -> list[str]:

@@ -132,39 +132,42 @@ def test_a_fork_does_not_mind_what_becomes_of_its_parent(
         }
 
 
-@pytest.mark.parametrize(
-    "kind", ["several_turns", "fork", "fork_of_fork", "reverted", "compacted", "legacy_fork"]
-)
 def test_forks_of_imported_sessions(
-    pair: tuple[CodexHome, CodexHome], source: Source, tmp_path: Path, kind: str
+    pair: tuple[CodexHome, CodexHome], source: Source, tmp_path: Path
 ) -> None:
-    session_id = source.made[kind].session_id
-    shown = []
+    kinds = ["several_turns", "fork", "fork_of_fork", "reverted", "compacted", "legacy_fork"]
+    shown: list[dict[str, SessionView]] = []
     with copies(pair, tmp_path) as homes:
         for home in homes:
             with home.app_server() as app:
-                child = app.fork(session_id)
-                app.start_turn(child, "forked")
-            seen = view(home, [child], mask={child: "<fork>"})[child]
-            shown.append(replace(timeless(seen), session_id="<fork>"))
-    assert differences(*shown) == {}
-    assert said(shown[1]) == [*said(source.views[kind]), "forked"]
+                forks = {kind: app.fork(source.made[kind].session_id) for kind in kinds}
+                for kind, session_id in forks.items():
+                    app.start_turn(session_id, f"{kind}: forked")
+            seen = view(home, list(forks.values()), {i: f"<{kind}>" for kind, i in forks.items()})
+            shown.append(
+                {kind: replace(timeless(seen[i]), session_id=kind) for kind, i in forks.items()}
+            )
+    for kind in kinds:
+        one, other = (views[kind] for views in shown)
+        assert differences(one, other) == {}
+        assert said(other) == [*said(source.views[kind]), f"{kind}: forked"]
 
 
-@pytest.mark.parametrize("kind", ["several_turns", "fork", "fork_of_fork", "reverted_twice"])
 def test_imported_sessions_are_reverted(
-    pair: tuple[CodexHome, CodexHome], source: Source, tmp_path: Path, kind: str
+    pair: tuple[CodexHome, CodexHome], source: Source, tmp_path: Path
 ) -> None:
-    session_id = source.made[kind].session_id
+    kinds = ["several_turns", "fork", "fork_of_fork", "reverted_twice"]
     with copies(pair, tmp_path) as homes:
         next_second()
         for home in homes:
             with home.app_server() as app:
-                app.resume(session_id)
-                app.revert(session_id, app.turns(session_id)[1]["id"])
-                app.start_turn(session_id, "another two")
-        [seen] = same(homes, [session_id])
-        assert said(seen) == [said(source.views[kind])[0], "another two"]
+                for session_id in source.ids(kinds):
+                    app.resume(session_id)
+                    app.revert(session_id, app.turns(session_id)[1]["id"])
+                    app.start_turn(session_id, "another two")
+        seen = same(homes, [source.made[kind].session_id for kind in kinds])
+        for kind, shown in zip(kinds, seen, strict=True):
+            assert said(shown) == [said(source.views[kind])[0], "another two"]
 
 
 def test_settings_of_the_last_turn_are_taken_up(model: ModelServer, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from codexbed import changes, records
-from real_codex.syncing import Case, Source, differences, files_of
+from real_codex.syncing import WITHOUT_ROWS, Case, Source, differences, files_of, told
 
 KINDS = (
     "archived",
@@ -62,17 +62,13 @@ KINDS = (
     "with_tools",
 )
 
-# Only a row keeps what a session began with before all of it was reverted.
-PREVIEW_IS_LOST = {"preview": "reverted_to_start: another one"}
-
 # Names are in the database and in the index, the archived state is the folder's: neither is in
 # the rollouts. The first-import tool writes the title into the index in a name's place, and
 # legacy sessions have their names nowhere else.
 CHANGED: dict[str, dict[str, dict[str, Any]]] = {
     "database": {},
-    "files": {"reverted_to_start": PREVIEW_IS_LOST},
+    "files": {},
     "rollouts": {
-        "reverted_to_start": PREVIEW_IS_LOST,
         "archived": {"archived": False, "name": None},
         "legacy_archived": {"archived": False},
         "named": {"name": None},
@@ -100,9 +96,6 @@ REFUSED: dict[str, dict[str, str]] = {
 }
 
 
-WITHOUT_ROWS = {"files", "rollouts"}
-
-
 def last_time(source: Source, session_id: str) -> str:
     newest = files_of(source.home.home, session_id)[-1]
     return str(records(newest)[-1]["timestamp"])
@@ -120,7 +113,7 @@ def test_codex_sees_the_same_as_at_the_source(outcome: Case, source: Source, kin
         assert found.done.refused()[session_id] == REFUSED[form][kind]
         return
     assert found.done.sessions[session_id]["result"] == "imported"
-    expected = replace(source.views[kind], **CHANGED[form].get(kind, {}))
+    expected = replace(told(source.views[kind], form), **CHANGED[form].get(kind, {}))
     assert differences(expected, found.views[session_id]) == {}
 
 
@@ -137,10 +130,10 @@ def test_only_what_the_form_lacks_is_refused(outcome: Case, source: Source) -> N
 
 def test_the_plan_says_what_is_done(outcome: Case) -> None:
     found = outcome.found
-    for told in (found.inspected, found.planned):
-        assert told.code == 0
-        assert told.errors == found.done.errors
-        for session_id, planned in told.sessions.items():
+    for answer in (found.inspected, found.planned):
+        assert answer.code == 0
+        assert answer.errors == found.done.errors
+        for session_id, planned in answer.sessions.items():
             done = found.done.sessions[session_id]
             assert {key: done[key] for key in planned if key != "local_session_id"} == {
                 key: value for key, value in planned.items() if key != "local_session_id"

@@ -80,12 +80,12 @@ def test_tip_is_the_newest_file() -> None:
 
 
 def test_tip_is_the_file_that_the_row_names() -> None:
-    first, second = file(stamped(0, ROOT)), file(stamped(1, ROOT, FORK) + ".zst")
+    first, second = file(stamped(0, ROOT) + ".zst"), file(stamped(1, ROOT, FORK))
     index = RolloutIndex([first, second])
     assert index.tip(ROOT, first.name) == first
-    assert index.tip(ROOT, first.name + ".zst") == first
+    assert index.tip(ROOT, first.name.removesuffix(".zst")) == first
     assert index.tip(ROOT, second.name) == second
-    assert index.tip(ROOT, second.name.removesuffix(".zst")) == second
+    assert index.tip(ROOT, second.name + ".zst") == second
     assert index.tip(ROOT, stamped(5, ROOT)) == second, "a row may be out of date"
     assert index.tip(ROOT, file(stamped(0, OTHER)).name) == second
 
@@ -121,6 +121,7 @@ def test_head_is_the_first_record(tmp_path: Path) -> None:
         b"\xef\xbb\xbf" + Session(1).data(),
         dump(Session(1).records()[1:]),
         dump(Session(1).records()[:1])[:-2],
+        dump([{**Session(1).records()[0], "type": "turn_context"}]),
         dump([{**Session(1).records()[0], "payload": {"cwd": "/"}}]),
         Session(2).data(),
         b"\xff\xff\xff\xff",
@@ -308,6 +309,11 @@ def test_base_that_is_torn_behind_its_end_does_no_harm(tmp_path: Path) -> None:
     transcript = of(RolloutIndex(files), FORK)
     assert not transcript.facts.torn
     assert said(transcript) == ["one", "two", "middle goes on"]
+
+
+def test_torn_end_of_a_base_is_not_that_of_the_session(tmp_path: Path) -> None:
+    transcript = forked(tmp_path, [HEAD, entry("a", 1), b'{"torn'], 2, 10_000)
+    assert (times(transcript), transcript.facts.torn) == (["a"], False)
 
 
 def forked(folder: Path, lines: list[bytes], ordinal: int, offset: int) -> Transcript:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
@@ -105,6 +105,32 @@ def test_turn_context_that_is_as_here_stays() -> None:
     assert apply(Policy.turn_context, {"cwd": HERE}) == ({"cwd": HERE}, set())
 
 
+GRANULAR = {"granular": {"sandbox_approval": True}}
+
+
+def test_granular_approval_is_written_as_a_table() -> None:
+    policy = Policy(json.dumps(GRANULAR), granular=GRANULAR)
+    found, removed = apply(Policy.turn_context, {"approval_policy": "never"}, policy)
+    assert (found, removed) == ({"approval_policy": GRANULAR}, {"approval_policy"})
+    assert apply(Policy.turn_context, found, policy) == (found, set())
+
+
+@pytest.mark.parametrize(
+    ("cwd", "expected"),
+    [("/p", "untrusted"), ("/p/q/r", "untrusted"), ("/pq", "on-request"), ("/", "on-request")],
+)
+def test_approval_below_an_untrusted_project(cwd: str, expected: str) -> None:
+    policy = Policy(untrusted=frozenset([PurePath("/p"), PurePath("/other")]))
+    context = {"cwd": cwd, "approval_policy": "never"}
+    found, removed = apply(Policy.turn_context, context, policy)
+    assert (found["approval_policy"], removed) == (expected, {"approval_policy"})
+    event = settings_event(cwd=cwd, approval_policy=expected)
+    assert apply(Policy.settings, event, policy)[1] == set()
+    assert apply(Policy.turn_context, {"approval_policy": "never"}, policy)[0] == {
+        "approval_policy": "on-request"
+    }
+
+
 # --- settings -----------------------------------------------------------------------------------
 
 ACTING = {
@@ -122,14 +148,42 @@ def settings_event(**more: Any) -> Record:
     return {
         "type": "thread_settings_applied",
         "thread_id": OWN,
-        "thread_settings": {"cwd": HERE, "model": "m", **more},
+        "thread_settings": {"cwd": HERE, "model": "m"} | more,
     }
+
+
+READING = {
+    "type": "managed",
+    "file_system": {"type": "restricted", "entries": [{"path": "/", "access": "read"}]},
+    "network": "restricted",
+}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"type": "disabled"},
+        {"network": "enabled"},
+        {"file_system": {"type": "unrestricted"}},
+        {"file_system": {"type": "restricted", "entries": [{"access": "write"}]}},
+        {"file_system": {"type": "restricted", "entries": ["write"]}},
+    ],
+)
+def test_profile_that_permits_more_than_reading_is_told(more: Record) -> None:
+    event = settings_event(permission_profile={**READING, **more})
+    assert apply(Policy.settings, event) == (settings_event(), {"permission_profile"})
 
 
 def test_settings_lose_what_acts() -> None:
     found, removed = apply(Policy.settings, settings_event(**ACTING))
     assert found == settings_event()
-    assert removed >= {"approval_policy", "active_permission_profile"}
+    assert removed == {
+        "approval_policy",
+        "approvals_reviewer",
+        "permission_profile",
+        "active_permission_profile",
+        "runtime_workspace_roots",
+    }
 
 
 @pytest.mark.parametrize("key", list(ACTING))
@@ -139,7 +193,13 @@ def test_each_setting_that_acts_is_taken_alone(key: str) -> None:
 
 
 def test_settings_that_are_as_here_are_not_told() -> None:
-    same = {"approval_policy": "untrusted", "active_permission_profile": None}
+    same = {
+        "approval_policy": "untrusted",
+        "approvals_reviewer": "user",
+        "active_permission_profile": None,
+        "permission_profile": READING,
+        "runtime_workspace_roots": [HERE],
+    }
     assert apply(Policy.settings, settings_event(**same)) == (settings_event(), set())
 
 
@@ -192,6 +252,29 @@ def test_local_policy_is_the_configured_one(
     home = CodexHome(tmp_path, tmp_path)
     assert local_policy(home, trusted=False) == Policy(expected, trusted=False)
     assert local_policy(home, trusted=True).trusted
+
+
+def test_local_policy_that_is_a_table(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[approval_policy.granular]\nsandbox_approval = true")
+    policy = local_policy(CodexHome(tmp_path, tmp_path), trusted=False)
+    assert json.loads(policy.approval_policy) == policy.granular == GRANULAR
+
+
+def test_untrusted_projects_count_where_nothing_is_configured(tmp_path: Path) -> None:
+    projects = """
+        [projects."/p"]
+        trust_level = "untrusted"
+        [projects."/q"]
+        trust_level = "trusted"
+        """
+    home = CodexHome(tmp_path, tmp_path)
+    (tmp_path / "config.toml").write_text(projects)
+    expected = Policy("on-request", untrusted=frozenset([PurePath("/p")]))
+    assert local_policy(home, trusted=False) == expected
+    (tmp_path / "config.toml").write_text('approval_policy = "never"\n' + projects)
+    assert local_policy(home, trusted=False) == Policy("never")
+    (tmp_path / "config.toml").write_text('projects = "none"')
+    assert local_policy(home, trusted=False) == Policy("on-request")
 
 
 def test_local_policy_of_a_broken_configuration(tmp_path: Path) -> None:

@@ -117,11 +117,13 @@ def open_rollout(file: RolloutFile) -> BinaryIO:
 def read_head(file: RolloutFile) -> Json:
     """The first record of a rollout, which must be its ``session_meta``, with the id of the name.
 
-    Raises SessionError (``transcript_invalid``) if it is not.
+    Blank lines before it are passed over, as Codex does. Raises SessionError
+    (``transcript_invalid``) if it is not.
     """
     try:
         with open_rollout(file) as stream:
-            line = next(read_lines(stream, file.thread_id), None)
+            lines = read_lines(stream, file.thread_id)
+            line = next((line for line in lines if line.data.strip()), None)
     except zstandard.ZstdError as error:
         raise invalid(file, f"cannot be decompressed: {error}") from error
     record = parse_record(line.data) if line else None

@@ -19,6 +19,7 @@ Json = dict[str, Any]
 SEED = hashlib.sha256(b"codex-session-sync fingerprint 1\n").digest()
 NIL = "00000000-0000-0000-0000-000000000000"
 DEEPEST = 127
+BLANK = b"\t\n\v\f\r "
 ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -116,8 +117,8 @@ def lines(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def meta_of(data: bytes) -> Json:
-    """The payload of a file's first record."""
-    record = parse(data.split(b"\n")[0])
+    """The payload of a file's first record, which only blank lines may precede."""
+    record = parse(next(line for line in data.split(b"\n") if line.strip(BLANK)))
     assert record is not None
     assert record["type"] == "session_meta"
     payload: Json = record["payload"]

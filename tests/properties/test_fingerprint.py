@@ -698,7 +698,8 @@ def test_lines_that_are_no_records_are_counted_and_left_out(
 ) -> None:
     intact = session(found)
     first, *rest = intact.splitlines(keepends=True)
-    damaged, garbage = [first], 0
+    leading = data.draw(st.lists(st.sampled_from([b"\n", b" \t\r\n"]), max_size=2))
+    damaged, garbage = [*leading, first], 0
     for line in [*rest, b""]:
         for bad in data.draw(st.lists(st.tuples(st.booleans(), BLANK, GARBAGE), max_size=2)):
             blank, empty, junk = bad

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 import fingerprint_by_spec as spec
@@ -20,7 +19,6 @@ from codex_session_sync import validation
 from codex_session_sync.codex.inventory import RolloutIndex
 from codex_session_sync.codex.rollout import parse_record
 from codex_session_sync.errors import PackageError
-from codex_session_sync.lineage import fingerprint as program
 from codex_session_sync.lineage.fingerprint import (
     FINGERPRINT_VERSION,
     MASKED_ID,
@@ -29,7 +27,6 @@ from codex_session_sync.lineage.fingerprint import (
     common_entries,
     lineage_id,
     masked_ids,
-    sign_exponents,
 )
 from codex_session_sync.model import Chain
 from codex_session_sync.transcript import first_link, scan
@@ -167,27 +164,6 @@ def test_floats_are_written_as_specified() -> None:
     record = {"type": "response_item", "timestamp": "t", "payload": {"n": floats}}
     expected = ",".join(map(spec.number, floats)).encode()
     assert canonical_entry(record, []) == b'response_item\nt\n{"n":[%s]}' % expected
-
-
-def test_floats_are_written_alike_by_an_older_orjson(monkeypatch: pytest.MonkeyPatch) -> None:
-    payload = {"n": [1e16, -1.5e300, 1e-7, 2.5, 10], "1e16": r'1e16"\ 1e5', "\\": "\\", "e": "2e2"}
-    record = {"type": "response_item", "timestamp": "t", "payload": payload}
-    expected = canonical_entry(record, [])
-    assert b"[1e+16,-1.5e+300,1e-7,2.5,10]" in expected
-    unsigned = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS).replace(b"e+", b"e")
-    assert b"[1e16,-1.5e300,1e-7,2.5,10]" in unsigned
-    assert sign_exponents(unsigned) == expected.split(b"\n", 2)[2]
-
-    class Older:
-        OPT_SORT_KEYS = 0
-
-        @staticmethod
-        def dumps(value: object, option: int) -> bytes:
-            return unsigned
-
-    monkeypatch.setattr(program, "orjson", Older)
-    monkeypatch.setattr(program, "_SIGNS_EXPONENTS", False)
-    assert canonical_entry(record, []) == expected
 
 
 def test_masked_ids_are_those_of_the_head() -> None:

@@ -117,7 +117,8 @@ def test_head_is_the_first_record(tmp_path: Path) -> None:
         b"",
         b"\n",
         b"garbage\n",
-        b"\n" + Session(1).data(),
+        b"\0\n" + Session(1).data(),
+        b"garbage\n" + Session(1).data(),
         b"\xef\xbb\xbf" + Session(1).data(),
         dump(Session(1).records()[1:]),
         dump(Session(1).records()[:1])[:-2],
@@ -133,6 +134,19 @@ def test_file_without_its_head_is_invalid(tmp_path: Path, data: bytes, ending: s
     for call in (lambda: read_head(found), lambda: scan(found, nothing)):
         error = problem(call)
         assert (error.code, error.session_id) == ("transcript_invalid", ROOT)
+
+
+@pytest.mark.parametrize("ending", ["", ".zst"])
+def test_blank_lines_may_stand_before_the_head(tmp_path: Path, ending: str) -> None:
+    session = Session(1).say("hello")
+    plain = put(tmp_path, session.file_name, session.data())
+    folder = tmp_path / "blank"
+    folder.mkdir()
+    blank = put(folder, session.file_name + ending, b"\n \t\r\n" + session.data())
+    assert read_head(blank) == session.records()[0]
+    expected, found = scan(plain, nothing), scan(blank, nothing)
+    assert (found.chain, found.facts) == (expected.chain, expected.facts)
+    assert composed(found) == composed(expected)
 
 
 def test_head_may_be_all_there_is_and_need_no_newline(tmp_path: Path) -> None:

@@ -368,6 +368,24 @@ def test_missing_ordinals_are_given_after_the_last(tmp_path: Path) -> None:
     assert [r["ordinal"] for r in found] == [0, 8, 7, 9]
 
 
+def test_last_line_is_ended(tmp_path: Path) -> None:
+    session = Session(1).say("hello")
+    transcript = read([put(tmp_path, session.file_name, session.data()[:-1])], session.id)
+    assert transcript.facts.torn is False
+    assert parsed(composed(transcript))[1:] == session.records()[1:]
+    assert composed(transcript).endswith(b"\n")
+
+
+def test_last_line_of_an_inherited_history_is_ended(tmp_path: Path) -> None:
+    parent, fork = Session(1).say("hello"), Session(1).say("hello").fork(2).say("own")
+    files = [
+        put(tmp_path, parent.file_name, parent.data()[:-1]),
+        put(tmp_path, fork.file_name, fork.data()),
+    ]
+    flat = parsed(composed(read(files, fork.id)))
+    assert len(flat) == len(parent.records()) + len(fork.records()) - 1
+
+
 def test_legacy_session_gets_no_ordinals(tmp_path: Path) -> None:
     session = Session(1, legacy=True).say("hello")
     transcript = read([put(tmp_path, session.file_name, session.data())], session.id)

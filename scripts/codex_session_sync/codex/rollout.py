@@ -84,12 +84,6 @@ def format_name(stamp: str, thread_id: str) -> str:
     return f"rollout-{stamp}-{thread_id}.jsonl"
 
 
-def stamp_of(timestamp: str) -> str | None:
-    """The file name stamp for an ISO 8601 time; None if it cannot be read."""
-    moment = parse_time(timestamp)
-    return None if moment is None else moment.strftime("%Y-%m-%dT%H-%M-%S")
-
-
 def parse_time(timestamp: object) -> datetime | None:
     """An ISO 8601 text as an aware time (UTC where it names no zone); None if it is not one."""
     if not isinstance(timestamp, str):

@@ -30,10 +30,6 @@ COMPACTED_KEYS = ("message", "replacement_history")
 _ENVIRONMENT = "<environment_context>"
 _CWD = re.compile(r"<cwd>.*?</cwd>", re.DOTALL)
 
-_SIGNS_EXPONENTS = orjson.dumps(1e16) == b"1e+16"
-"""Whether this orjson writes floats as specified; those before 3.12 leave out the plus sign."""
-_STRING_OR_EXPONENT = re.compile(rb'"(?:[^"\\]|\\.)*"|[0-9]e(?=[0-9])')
-
 
 def is_entry(record: Json) -> bool:
     """Whether a record bears conversation, and so counts for the fingerprint."""
@@ -159,14 +155,8 @@ def lineage_id(chain: Chain, session_id: str) -> str:
     return hashlib.sha256(f"session {session_id}".encode()).hexdigest()[:32]
 
 
-def sign_exponents(data: bytes) -> bytes:
-    """JSON with a plus sign before each exponent that has no sign."""
-    return _STRING_OR_EXPONENT.sub(lambda m: m[0] + b"+" if m[0].endswith(b"e") else m[0], data)
-
-
 def _canonical_json(value: Any) -> bytes:
-    data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    return data if _SIGNS_EXPONENTS else sign_exponents(data)
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def _mask_history(compacted: Json) -> Json:

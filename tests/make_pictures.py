@@ -37,7 +37,7 @@ from workbench import add_rows, call, make_database
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "references" / "cli.md")
 IMAGES = ROOT / "references" / "images"
-SAMPLE = ROOT / "scripts" / "codex_session_sync" / "sample" / "garden.tar.zst"
+SAMPLES = ROOT / "scripts" / "codex_session_sync" / "sample"
 CARRIED = "from-laptop.tar.zst"
 
 PAGE_COLUMNS = 100
@@ -64,7 +64,8 @@ def terminal(folder: Path, columns: int) -> Iterator[None]:
     home = folder / "home"
     home.mkdir(parents=True)
     make_database(home)
-    shutil.copy(SAMPLE, folder)
+    for sample in SAMPLES.glob("*.tar.zst"):
+        shutil.copy(sample, folder)
     variables = {
         "CODEX_HOME": str(home),
         "PATH": "",

@@ -12,7 +12,7 @@ import zstandard
 
 from codex_session_sync.codex.inventory import RolloutIndex, rollout_file
 from codex_session_sync.compose import compose
-from codex_session_sync.localize import Rewriter
+from codex_session_sync.localize import Identity, Rewriter
 from codex_session_sync.model import RolloutFile, Transcript
 from codex_session_sync.policy import Policy
 from codex_session_sync.transcript import scan
@@ -48,10 +48,19 @@ def read(files: Iterable[RolloutFile], session_id: str) -> Transcript:
     return scan(tip, index.segment)
 
 
-def composed(transcript: Transcript, policy: Policy | None = None) -> bytes:
+def rewriter(
+    transcript: Transcript, policy: Policy | None = None, identity: Identity | None = None
+) -> Rewriter:
+    """A rewriter, for a session that keeps its id unless ``identity`` says otherwise."""
+    return Rewriter(transcript, policy or Policy(), identity or Identity(transcript.session_id))
+
+
+def composed(
+    transcript: Transcript, policy: Policy | None = None, identity: Identity | None = None
+) -> bytes:
     """The session as one self-contained file."""
     target = io.BytesIO()
-    written = compose(Rewriter(transcript, policy or Policy()), target)
+    written = compose(rewriter(transcript, policy, identity), target)
     assert written.size == len(target.getvalue())
     return target.getvalue()
 

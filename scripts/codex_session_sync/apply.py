@@ -7,67 +7,33 @@ so that one session's failure does not stop the others.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 
+from .changes import Changes
 from .codex.home import CodexHome
-from .codex.rollout import RolloutName, format_name, parse_time
-from .codex.session_index import index_line, separator
 from .codex.state_db import StateDb
-from .codex.thread_row import thread_row
-from .compose import Written, compose
 from .durable import sync_all
 from .errors import HomeError, InterruptedTransactionError, SessionError, SyncError
-from .journal.log import TransactionLog, now
-from .journal.operations import (
-    AnyOperation,
-    AppendText,
-    CreateFile,
-    MakeFolder,
-    PutDocument,
-    PutRow,
-    Site,
-)
+from .journal.log import TransactionLog
+from .journal.operations import AnyOperation, Site
 from .journal.playback import apply_all, undo_all
-from .lineage.fingerprint import lineage_id
-from .lineage.sidecar import (
-    Mapping,
-    fingerprint,
-    read_sidecar,
-    sidecar_path,
-    transcript_size,
-    with_mapping,
-)
-from .localize import Rewriter
-from .locks import codex_index_lock
-from .model import Result, Row, SessionOutcome, SessionPlan, Transcript
+from .locks import codex_index_lock, codex_thread_lock
+from .model import RESULT_OF, Action, Result, SessionOutcome, SessionPlan
 from .policy import Policy
 from .recovery import interrupted
+from .staging import Staged, Stager
 
 BATCH_SESSIONS = 256
 BATCH_BYTES = 64 << 20
 
 Progress = Callable[[int], None]
-Pair = tuple[str, AnyOperation]
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
-    """A session whose transcript is written, and waits to be put in place."""
-
-    plan: SessionPlan
-    transcript: Transcript
-    name: str
-    path: str
-    written: Written
-    removed: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Importer:
-    """Applies the imports of one transaction to one home."""
+class Writer:
+    """Applies the writing actions of one transaction to one home."""
 
     home: CodexHome
     log: TransactionLog
@@ -83,44 +49,26 @@ class Importer:
         return Site(self.home.path, self.home.sync_dir, self.log.staged, self.database)
 
     def run(self, plans: Sequence[SessionPlan]) -> Iterator[SessionOutcome]:
-        """Import the sessions; yields what became of each, in order."""
+        """Write the sessions; yields what became of each, in order."""
+        stager = Stager(self.home, self.log.staged, self.policy, self.progress)
         for batch in _batches(plans):
             if self._broken:
                 yield from (_failed(plan, self._broken[0]) for plan in batch)
                 continue
-            staged: list[Staged] = []
-            for plan in batch:
-                try:
-                    staged.append(self._stage(plan))
-                except (SyncError, OSError) as error:
-                    yield _failed(plan, error)
-            yield from self._commit(staged)
+            with ExitStack() as locks:
+                staged: list[Staged] = []
+                for plan in batch:
+                    try:
+                        self._lock(plan, locks)
+                        staged.append(stager.stage(plan))
+                    except (SyncError, OSError) as error:
+                        yield _failed(plan, error)
+                yield from self._commit(staged)
 
-    def _stage(self, plan: SessionPlan) -> Staged:
-        """Write one transcript to the staging folder, with the time of its last record."""
-        transcript = plan.transcript
-        assert transcript is not None
-        name = str(sum(1 for _ in self.log.staged.iterdir()))
-        target = self.log.staged / name
-        rewriter = Rewriter(transcript, self.policy)
-        try:
-            with target.open("xb") as stream:
-                written = compose(rewriter, stream, self.progress)
-            _set_time(target, transcript.facts.last_timestamp)
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
-        return Staged(
-            plan, transcript, name, self._path(plan), written, tuple(sorted(rewriter.removed))
-        )
-
-    def _path(self, plan: SessionPlan) -> str:
-        file = plan.session.file
-        assert file is not None
-        rollout = RolloutName(file.stamp, file.thread_id, file.thread_id, compressed=False)
-        return self.home.rollout_path(
-            rollout, format_name(file.stamp, file.thread_id), archived=plan.session.archived
-        )
+    def _lock(self, plan: SessionPlan, locks: ExitStack) -> None:
+        """Keep Codex from writing to a session that is extended. Raises ``session_busy``."""
+        if plan.action is Action.FAST_FORWARD and plan.target is not None:
+            locks.enter_context(codex_thread_lock(self.home.path, plan.target.session_id))
 
     def _commit(self, staged: Sequence[Staged]) -> Iterator[SessionOutcome]:
         """Put a staged batch in place; if that fails, each of its sessions alone."""
@@ -142,15 +90,15 @@ class Importer:
                 yield from self._commit([one])
             return
         for one in staged:
-            yield SessionOutcome(
-                one.plan, Result.IMPORTED, one.transcript.session_id, removed=one.removed
-            )
+            result = RESULT_OF[one.plan.action]
+            yield SessionOutcome(one.plan, result, one.target.session_id, removed=one.removed)
 
     def _apply(self, staged: Sequence[Staged]) -> None:
         site = self.site
+        changes = Changes(self.home, self.database, self.policy, self.log.transaction_id)
         sync_all(site.staged / one.name for one in staged)
         with codex_index_lock(self.home.path):
-            operations = list(self._operations(staged))
+            operations = list(changes.operations(staged))
             batch = self.log.intend(operations)
             done: list[AnyOperation] = []
             try:
@@ -172,106 +120,13 @@ class Importer:
         if problem is not None:
             raise interrupted(self.log.transaction_id, problem) from problem
 
-    def _operations(self, staged: Sequence[Staged]) -> Iterator[Pair]:
-        """The operations of a batch, in the order in which they are applied."""
-        yield from self._folders(staged)
-        for one in staged:
-            yield (
-                one.plan.session.session_id,
-                CreateFile(one.path, one.name, one.written.size, one.written.sha256),
-            )
-        yield from self._rows(staged)
-        yield from self._names(staged)
-        yield from self._sidecars(staged)
-
-    def _folders(self, staged: Sequence[Staged]) -> Iterator[Pair]:
-        made: set[str] = set()
-        for one in staged:
-            parts = one.path.split("/")[:-1]
-            for depth in range(1, len(parts) + 1):
-                folder = "/".join(parts[:depth])
-                if folder not in made and not (self.home.path / folder).is_dir():
-                    made.add(folder)
-                    yield one.plan.session.session_id, MakeFolder(folder)
-
-    def _rows(self, staged: Sequence[Staged]) -> Iterator[Pair]:
-        if self.database is None:
-            return
-        ids = [one.transcript.session_id for one in staged]
-        columns = self.database.columns("threads")
-        before = {str(row["id"]): row for row in self.database.rows("threads", ids)}
-        for one in staged:
-            session = one.plan.session
-            row = thread_row(
-                columns,
-                one.transcript,
-                session.row,
-                path=str(self.home.path / one.path),
-                archived=session.archived,
-                name=session.name,
-                cwd=one.transcript.facts.last_cwd,
-                approval_policy=None if self.policy.trusted else self.policy.approval_policy,
-            )
-            yield session.session_id, PutRow("threads", before.get(session.session_id), row)
-        yield from self._tools(staged, self.database)
-
-    def _tools(self, staged: Sequence[Staged], database: StateDb) -> Iterator[Pair]:
-        columns = database.columns("thread_dynamic_tools")
-        if not columns:
-            return
-        wanted = [one.plan.session for one in staged if one.plan.session.dynamic_tools]
-        ids = [session.session_id for session in wanted]
-        before = {
-            (row["thread_id"], row["position"]): row
-            for row in database.rows("thread_dynamic_tools", ids)
-        }
-        for session in wanted:
-            for tool in session.dynamic_tools:
-                row: Row = {c: tool[c] for c in columns if tool.get(c) is not None}
-                known = before.get((tool["thread_id"], tool["position"]))
-                yield session.session_id, PutRow("thread_dynamic_tools", known, row)
-
-    def _names(self, staged: Sequence[Staged]) -> Iterator[Pair]:
-        path = self.home.session_index
-        size = path.stat().st_size if path.exists() else None
-        start = separator(path).decode()
-        for one in staged:
-            session = one.plan.session
-            if session.name is None:
-                continue
-            updated = one.transcript.facts.last_timestamp or now()
-            text = start + index_line(session.session_id, session.name, updated).decode()
-            yield session.session_id, AppendText(path.name, size, text)
-            size, start = (size or 0) + len(text.encode()), ""
-
-    def _sidecars(self, staged: Sequence[Staged]) -> Iterator[Pair]:
-        texts: dict[str, str | None] = {}
-        moment = now()
-        for one in staged:
-            session_id = one.plan.session.session_id
-            chain = one.transcript.chain
-            lineage = lineage_id(chain, session_id)
-            if lineage not in texts:
-                texts[lineage] = read_sidecar(self.home.sync_dir, lineage)
-            mapping = Mapping(
-                session_id,
-                session_id,
-                fingerprint(chain, transcript_size(one.transcript)),
-                fingerprint(chain, one.written.size),
-                self.log.transaction_id,
-                moment,
-            )
-            after = with_mapping(texts[lineage], lineage, mapping)
-            yield session_id, PutDocument(sidecar_path(lineage), texts[lineage], after)
-            texts[lineage] = after
-
 
 def _batches(plans: Sequence[SessionPlan]) -> Iterator[list[SessionPlan]]:
     batch: list[SessionPlan] = []
     size = 0
     for plan in plans:
         assert plan.transcript is not None
-        length = transcript_size(plan.transcript)
+        length = plan.transcript.size
         if batch and (len(batch) == BATCH_SESSIONS or size + length > BATCH_BYTES):
             yield batch
             batch, size = [], 0
@@ -279,14 +134,6 @@ def _batches(plans: Sequence[SessionPlan]) -> Iterator[list[SessionPlan]]:
         size += length
     if batch:
         yield batch
-
-
-def _set_time(path: Path, timestamp: str | None) -> None:
-    """Codex takes the file's time for the session's last activity."""
-    moment = parse_time(timestamp)
-    if moment is not None:
-        nanoseconds = int(moment.timestamp() * 1000) * 1_000_000
-        os.utime(path, ns=(nanoseconds, nanoseconds))
 
 
 def _failed(plan: SessionPlan, error: SyncError | OSError) -> SessionOutcome:
@@ -298,5 +145,5 @@ def _failed(plan: SessionPlan, error: SyncError | OSError) -> SessionOutcome:
             f"writing it failed: {error.strerror or error}",
             hint="nothing of it was left behind; make room or mend the cause, then sync again",
         )
-    outcome = SessionOutcome(plan, Result.FAILED, None)
-    return replace(outcome, code=known.code, message=known.message, hint=known.hint)
+    result = Result.REFUSED if known.code == "session_busy" else Result.FAILED
+    return SessionOutcome(plan, result, None, known.code, known.message, known.hint)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from .codex.inventory import open_rollout, read_head
-from .codex.rollout import dump_record, parse_record
+from .codex.rollout import RESPONSE_ITEM, dump_record, parse_record, read_lines
 from .errors import SessionError
 from .localize import Rewriter
-from .model import EditKind, RolloutFile, ScannedSlice
+from .model import EditKind, Json, RolloutFile, ScannedSlice
 
 _CHUNK = 1 << 20
 
@@ -35,7 +35,7 @@ def compose(
     Raises SessionError ``package_changed`` if the files are not as they were scanned.
     """
     transcript = rewriter.transcript
-    sink = _Sink(target, progress)
+    sink = Sink(target, progress)
     tip = transcript.slices[-1].slice.file
     sink.write(dump_record(rewriter.head(read_head(tip))))
     for part in transcript.slices:
@@ -43,8 +43,8 @@ def compose(
     return Written(sink.size, sink.digest.hexdigest())
 
 
-class _Sink:
-    """Counts and digests what is written."""
+class Sink:
+    """A target that counts and digests what is written to it."""
 
     def __init__(self, target: BinaryIO, progress: Callable[[int], None] | None) -> None:
         self._target = target
@@ -53,6 +53,7 @@ class _Sink:
         self.digest = hashlib.sha256()
 
     def write(self, data: bytes) -> None:
+        """Write all of ``data``."""
         self._target.write(data)
         self.digest.update(data)
         self.size += len(data)
@@ -60,8 +61,11 @@ class _Sink:
             self._progress(len(data))
 
 
-def _copy(part: ScannedSlice, rewriter: Rewriter, sink: _Sink) -> None:
+def _copy(part: ScannedSlice, rewriter: Rewriter, sink: Sink) -> None:
     """Copy one slice, edits applied, and check that it is the slice that was scanned."""
+    if rewriter.renamed:
+        _copy_renaming(part, rewriter, sink)
+        return
     digest = hashlib.sha256()
     edits = part.edits
     with open_rollout(part.slice.file) as source:
@@ -76,20 +80,39 @@ def _copy(part: ScannedSlice, rewriter: Rewriter, sink: _Sink) -> None:
             place = offset + length
         _copy_raw(source, part.size - place, digest.update, sink, part.slice.file)
     if digest.hexdigest() != part.sha256:
-        raise _changed(part.slice.file)
+        raise changed(part.slice.file)
+
+
+def _copy_renaming(part: ScannedSlice, rewriter: Rewriter, sink: Sink) -> None:
+    """As ``_copy``, for a session that gets another id: every line that names the old is parsed."""
+    digest = hashlib.sha256()
+    kinds = dict(zip(part.edits[0::3], part.edits[2::3], strict=True))
+    with open_rollout(part.slice.file) as source:
+        for line in read_lines(source, part.slice.file.thread_id):
+            if line.offset >= part.size:
+                break
+            digest.update(line.data)
+            kind = kinds.get(line.offset)
+            named = any(old in line.data for old in rewriter.renamed)
+            if kind == EditKind.RECORD or (kind is None and named):
+                sink.write(_rewritten(line.data, rewriter, part.slice.file))
+            elif kind is None:
+                sink.write(line.data)
+    if digest.hexdigest() != part.sha256:
+        raise changed(part.slice.file)
 
 
 def _copy_raw(
     source: BinaryIO,
     length: int,
     digest: Callable[[bytes], None],
-    sink: _Sink,
+    sink: Sink,
     file: RolloutFile,
 ) -> None:
     while length:
         chunk = source.read(min(length, _CHUNK))
         if not chunk:
-            raise _changed(file)
+            raise changed(file)
         digest(chunk)
         sink.write(chunk)
         length -= len(chunk)
@@ -100,7 +123,7 @@ def _read_exactly(source: BinaryIO, length: int, file: RolloutFile) -> bytes:
     while len(data) < length:
         chunk = source.read(length - len(data))
         if not chunk:
-            raise _changed(file)
+            raise changed(file)
         data += chunk
     return data
 
@@ -108,11 +131,22 @@ def _read_exactly(source: BinaryIO, length: int, file: RolloutFile) -> bytes:
 def _rewritten(line: bytes, rewriter: Rewriter, file: RolloutFile) -> bytes:
     record = parse_record(line)
     if record is None:
-        raise _changed(file)
+        raise changed(file)
+    if (
+        record["type"] == RESPONSE_ITEM
+        and line.endswith(b"\n")
+        and not _unnumbered(record, rewriter)
+    ):
+        return line
     return dump_record(rewriter.record(record))
 
 
-def _changed(file: RolloutFile) -> SessionError:
+def _unnumbered(record: Json, rewriter: Rewriter) -> bool:
+    return rewriter.transcript.mode == "paginated" and "ordinal" not in record
+
+
+def changed(file: RolloutFile) -> SessionError:
+    """The error for a rollout that is not as it was scanned."""
     return SessionError(
         "package_changed",
         f"{file.name} changed while it was read",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 
 from .codex.home import CodexHome
 from .codex.inventory import RolloutIndex, read_head
+from .codex.session_index import read_index
+from .codex.state_db import open_for_reading
 from .errors import HomeError, SessionError
 from .lineage.classify import Candidate
-from .lineage.fingerprint import lineage_id
-from .lineage.sidecar import local_ids, read_sidecar
-from .model import Json, Notice, RolloutFile, Transcript
+from .lineage.fingerprint import common_entries, lineage_id
+from .lineage.kinship import origin_moment
+from .lineage.sidecar import Mapping, mappings_of, read_sidecar
+from .model import Json, Notice, RolloutFile, Row, Transcript
 from .transcript import first_link, scan
 
 
@@ -20,9 +24,8 @@ class LocalSessions:
     Nothing is read before it is asked for; ``notices`` gathers what could not be read.
     """
 
-    def __init__(self, home: CodexHome, packaged: frozenset[str]) -> None:
+    def __init__(self, home: CodexHome) -> None:
         self._home = home
-        self._packaged = packaged
         self._scanned: dict[str, Transcript] = {}
         self.notices: list[Notice] = []
 
@@ -35,64 +38,86 @@ class LocalSessions:
         """A local file for a segment that a package's history continues."""
         return self.rollouts.segment(segment_id)
 
-    def candidates(self, incoming: Transcript) -> list[Candidate]:
-        """The local sessions that may be the incoming one.
+    def claimed(self, incoming: Transcript) -> list[Candidate]:
+        """The session of the same id, and those that the sidecar says stand for the incoming one.
 
-        Those that the sidecar maps it to and the one of the same id; only if there is none, those
-        that begin with the same entry and are kin. Raises SessionError if a claimed one cannot be
-        read.
+        One of another id that has lost its first entry stands for it no more.
+        Raises SessionError if one of them cannot be read.
         """
-        claimed = dict.fromkeys([*self._mapped(incoming), incoming.session_id])
-        found = [
-            Candidate(i, self.transcript(tip).chain, claimed=True)
-            for i in claimed
-            if (tip := self.rollouts.tip(i)) is not None
-        ]
-        return found or [
-            Candidate(tip.thread_id, self.transcript(tip).chain, claimed=False)
-            for tip in self._kin(incoming)
-        ]
+        same = self._candidates([incoming.session_id], claimed=True)
+        mapped = [m.local_session_id for m in self.mappings(incoming)]
+        others = self._candidates([i for i in mapped if i != incoming.session_id], claimed=True)
+        return [*(c for c in others if common_entries(incoming.chain, c.chain)), *same]
 
-    def transcript(self, tip: RolloutFile) -> Transcript:
+    def kin(self, incoming: Transcript) -> list[Candidate]:
+        """The sessions that begin with the same entry and are no other fork of it."""
+        if not incoming.chain.links:
+            return []
+        wanted, moment = incoming.chain.link(1), origin_moment(incoming.meta)
+        return self._candidates(
+            [
+                i
+                for link, i, meta in self._beginnings
+                if link == wanted and origin_moment(meta) == moment
+            ],
+            claimed=False,
+        )
+
+    def transcript(self, session_id: str) -> Transcript:
         """A local session, read once. Raises SessionError ``local_transcript_unreadable``."""
-        if tip.thread_id not in self._scanned:
+        if session_id not in self._scanned:
+            tip = self.rollouts.tip(session_id)
+            assert tip is not None
             try:
-                self._scanned[tip.thread_id] = scan(tip, self.rollouts.segment)
+                self._scanned[session_id] = scan(tip, self.rollouts.segment)
             except SessionError as error:
                 raise SessionError(
                     "local_transcript_unreadable",
-                    f"the local session {tip.thread_id} cannot be read: {error.message}",
+                    f"the local session {session_id} cannot be read: {error.message}",
                     hint="nothing is written over it; mend or move its file, then sync again",
-                    session_id=tip.thread_id,
+                    session_id=session_id,
                 ) from error
-        return self._scanned[tip.thread_id]
+        return self._scanned[session_id]
 
-    def _mapped(self, incoming: Transcript) -> list[str]:
+    def mappings(self, incoming: Transcript) -> list[Mapping]:
+        """What the sidecar of the incoming session's lineage says of it."""
         lineage = lineage_id(incoming.chain, incoming.session_id)
-        text = read_sidecar(self._home.sync_dir, lineage)
-        if text is None:
-            return []
         try:
-            return local_ids(text, lineage, incoming.session_id)
+            text = read_sidecar(self._home.sync_dir, lineage)
+            return mappings_of(text, lineage, incoming.session_id) if text is not None else []
         except HomeError as error:
             self.notices.append(Notice(error.code, error.message, incoming.session_id))
             return []
 
-    def _kin(self, incoming: Transcript) -> list[RolloutFile]:
-        """Local sessions with the same first entry, descent and no package session of their id."""
-        if not incoming.chain.links:
-            return []
-        wanted = incoming.chain.link(1)
-        descent = kinship(incoming.meta)
+    def metadata(self, session_id: str) -> Json:
+        """Name, archive state and branch of a local session (lineage.differences.METADATA)."""
+        tip, row = self.rollouts.tip(session_id), self._rows.get(session_id, {})
+        return {
+            "name": row.get("name") or self._names.get(session_id),
+            "archived": bool(tip and tip.archived),
+            "git_branch": row.get("git_branch"),
+        }
+
+    def _candidates(self, ids: Iterable[str], *, claimed: bool) -> list[Candidate]:
         return [
-            tip
-            for link, tip, meta in self._beginnings
-            if link == wanted and tip.thread_id not in self._packaged and kinship(meta) == descent
+            Candidate(i, self.transcript(i).chain, claimed)
+            for i in dict.fromkeys(ids)
+            if self.rollouts.tip(i) is not None
         ]
 
     @cached_property
-    def _beginnings(self) -> list[tuple[str, RolloutFile, Json]]:
-        """First link, newest file and ``session_meta`` of every local session that can be read."""
+    def _rows(self) -> dict[str, Row]:
+        with open_for_reading(self._home.state_db) as database:
+            rows = database.rows("threads") if database is not None else ()
+            return {str(row["id"]): row for row in rows}
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        return read_index(self._home.session_index)
+
+    @cached_property
+    def _beginnings(self) -> list[tuple[str, str, Json]]:
+        """First link, id and ``session_meta`` of every local session that can be read."""
         found = []
         for thread in self.rollouts.threads():
             tip = self.rollouts.tip(thread)
@@ -100,15 +125,7 @@ class LocalSessions:
             try:
                 link = first_link(tip, self.rollouts.segment)
                 if link is not None:
-                    found.append((link, tip, read_head(tip)["payload"]))
+                    found.append((link, thread, read_head(tip)["payload"]))
             except SessionError:
                 continue
         return found
-
-
-def kinship(meta: Json) -> tuple[object, object]:
-    """What tells apart sessions that begin alike: what they were forked from and spawned by.
-
-    A Codex fork is a session of its own beside its parent, not a copy of it.
-    """
-    return meta.get("forked_from_id"), meta.get("parent_thread_id")

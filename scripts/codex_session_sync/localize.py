@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .codex.rollout import COMPACTED, EVENT, META, SETTINGS_APPLIED, TURN_CONTEXT
-from .lineage.fingerprint import COMPACTED_KEYS
+from .lineage.fingerprint import COMPACTED_KEYS, PROVENANCE, masked_ids
+from .lineage.kinship import forked_from
 from .model import Json, Transcript
 from .policy import Policy
 
@@ -20,6 +21,20 @@ INHERITANCE = ("history_base", "forked_from_ordinal_exclusive")
 """Keys of ``session_meta`` that a self-contained transcript does not have."""
 
 ID_KEYS = ("thread_id", "session_id")
+ANCESTOR_KEYS = ("forked_from_id", "parent_thread_id", "session_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The id that a session is written under here, and what else is told of its descent.
+
+    ``branch_of``: the local session that it parted from; ``moved``: packaged sessions, by id, that
+    stand under another id here.
+    """
+
+    session_id: str
+    branch_of: str | None = None
+    moved: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -28,18 +43,26 @@ class Rewriter:
 
     transcript: Transcript
     policy: Policy
+    identity: Identity
     removed: set[str] = field(default_factory=set)
     _ordinal: int = field(init=False)
     _ids: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        own = self.transcript.session_id
+        new = self.identity.session_id
         self._ordinal = self.transcript.facts.last_ordinal or 0
-        self._ids = {part.slice.file.thread_id: own for part in self.transcript.slices}
+        self._ids = {part.slice.file.thread_id: new for part in self.transcript.slices}
+
+    @property
+    def renamed(self) -> tuple[bytes, ...]:
+        """The ids that must not stand in what is written, beyond those the scan has marked."""
+        old = self.transcript.session_id
+        return () if old == self.identity.session_id else (old.encode("ascii"),)
 
     def head(self, record: Json) -> Json:
         """The first record of the self-contained transcript, from that of the newest file."""
         meta = {k: v for k, v in record["payload"].items() if k not in INHERITANCE}
+        meta = self._identified(meta)
         if self.transcript.facts.last_cwd:
             meta["cwd"] = self.transcript.facts.last_cwd
         head = {**record, "payload": self.policy.meta(meta, self.removed)}
@@ -48,9 +71,17 @@ class Rewriter:
         return head
 
     def record(self, record: Json) -> Json:
-        """Any other record that the scan marked for rewriting."""
+        """Any other record that is rewritten; a missing ordinal is made up for."""
+        record = self.settled(record)
+        if self.transcript.mode == "paginated" and not isinstance(record.get("ordinal"), int):
+            self._ordinal += 1
+            record["ordinal"] = self._ordinal
+        return record
+
+    def settled(self, record: Json) -> Json:
+        """A record under this session's id and this machine's policy."""
         kind, payload = record["type"], record["payload"]
-        if len(self._ids) > 1:
+        if len(self._ids) > 1 or self.renamed:
             seen = {k: v for k, v in payload.items() if kind == COMPACTED and k in COMPACTED_KEYS}
             payload = {**self._renamed(payload), **seen}
         if kind == META:
@@ -59,11 +90,24 @@ class Rewriter:
             payload = self.policy.turn_context(payload, self.removed)
         elif kind == EVENT and payload.get("type") == SETTINGS_APPLIED:
             payload = self.policy.settings(payload, self.removed)
-        record = {**record, "payload": payload}
-        if self.transcript.mode == "paginated" and not isinstance(record.get("ordinal"), int):
-            self._ordinal += 1
-            record["ordinal"] = self._ordinal
-        return record
+        return {**record, "payload": payload}
+
+    def _identified(self, meta: Json) -> Json:
+        """The head's payload under the new id, with a note of the old one where it differs."""
+        identity, old = self.identity, self.transcript.session_id
+        known = {old: identity.session_id, **identity.moved}
+        renamed = {key: known[meta[key]] for key in ANCESTOR_KEYS if meta.get(key) in known}
+        if identity.session_id == old and all(meta[key] == new for key, new in renamed.items()):
+            return meta
+        meta = {**meta, **renamed, "id": identity.session_id}
+        meta[PROVENANCE] = {
+            "origin_id": origin_id(self.transcript.meta),
+            "aliases": list(masked_ids(self.transcript.meta)),
+            "forked_from_id": forked_from(self.transcript.meta),
+        }
+        if identity.branch_of is not None:
+            meta["forked_from_id"] = identity.branch_of
+        return meta
 
     def _renamed(self, value: Any) -> Any:
         """The value with every ``thread_id`` and ``session_id`` that names an ancestor replaced."""
@@ -77,3 +121,11 @@ class Rewriter:
             else self._renamed(item)
             for key, item in value.items()
         }
+
+
+def origin_id(meta: Json) -> str:
+    """The id under which a session's line began, through every re-identification by us."""
+    note = meta.get(PROVENANCE)
+    if isinstance(note, dict) and isinstance(note.get("origin_id"), str):
+        return str(note["origin_id"])
+    return str(meta["id"])

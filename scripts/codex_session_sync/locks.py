@@ -12,7 +12,7 @@ import orjson
 from filelock import FileLock, Timeout
 
 from .durable import not_writable, write_atomic
-from .errors import HomeError
+from .errors import HomeError, SessionError
 from .journal.log import now
 
 LOCK = "lock"
@@ -54,6 +54,32 @@ def codex_index_lock(home: Path) -> Iterator[None]:
     Its lock file stays, as Codex leaves it; releases that take none are not kept out.
     """
     with _flock(home / "session_index.jsonl.lock"):
+        yield
+
+
+@contextmanager
+def codex_thread_lock(home: Path, session_id: str) -> Iterator[None]:
+    """Hold the lock under which Codex writes to one session.
+
+    Raises SessionError ``session_busy`` if Codex has the session open. Releases before 0.147 take
+    no such lock and have no folder for it; nothing is locked then.
+    """
+    folder = home / "thread-writer-locks"
+    if sys.platform == "win32" or not folder.is_dir():
+        yield
+        return
+    import fcntl
+
+    with (folder / f"{session_id}.lock").open("ab") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SessionError(
+                "session_busy",
+                "Codex has this session open",
+                hint="close it there, then sync again; the other sessions are not affected",
+                session_id=session_id,
+            ) from error
         yield
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -61,6 +61,14 @@ class Result(StrEnum):
     SKIPPED = "skipped"
     REFUSED = "refused"
     FAILED = "failed"
+
+
+RESULT_OF = {
+    Action.IMPORT: Result.IMPORTED,
+    Action.FAST_FORWARD: Result.FAST_FORWARDED,
+    Action.BRANCH: Result.BRANCHED,
+}
+"""What a writing action comes to when it succeeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +195,20 @@ class Transcript:
     slices: tuple[ScannedSlice, ...]
     chain: Chain
     facts: Facts
+    ends: array[int]
+    """For each entry the byte at which it ends, counted over all slices."""
+    tail: frozenset[str]
+    """Keys (see codex.rollout.record_key) of the records after the last entry."""
+
+    @property
+    def file(self) -> RolloutFile:
+        """The newest of the session's files."""
+        return self.slices[-1].slice.file
+
+    @property
+    def size(self) -> int:
+        """The bytes of the whole history, inherited parts included."""
+        return sum(part.size for part in self.slices)
 
     @property
     def inherited(self) -> bool:
@@ -222,6 +244,22 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """Where a session goes: the local id, and the local session that it extends or parted from.
+
+    ``moved`` maps packaged sessions that this one descends from to the ids that they have here;
+    ``metadata`` holds what of name, archive state and branch follows the source.
+    """
+
+    session_id: str
+    local: Transcript | None = None
+    branch_of: str | None = None
+    name: str | None = None
+    moved: Mapping[str, str] = field(default_factory=dict)
+    metadata: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class SessionPlan:
     """What a sync will do with one session, and why.
 
@@ -237,6 +275,8 @@ class SessionPlan:
     message: str | None = None
     hint: str | None = None
     notices: tuple[Notice, ...] = ()
+    target: Target | None = None
+    differs: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

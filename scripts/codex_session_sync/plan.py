@@ -5,30 +5,55 @@ Nothing here writes. The plan is a value that can be printed, tested and refused
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Literal
 
 from .codex.home import CodexHome
 from .errors import SessionError
 from .identify import match_id
-from .lineage.classify import classify
+from .lineage.classify import Candidate, classify
+from .lineage.differences import merge_metadata
+from .lineage.fingerprint import common_entries
+from .lineage.graph import ancestors_first, descent
+from .lineage.kinship import forked_from, origin_moment
 from .local import LocalSessions
+from .localize import origin_id
 from .model import (
     Action,
     Classification,
     Decision,
+    Json,
     Notice,
     PackagedSession,
     Plan,
     Relation,
     RolloutFile,
     SessionPlan,
+    Target,
     Transcript,
 )
 from .package.sessions import Package
 from .transcript import scan
 
 Progress = Callable[[int], None]
+
+NAMESPACE = uuid.UUID("5d0f3b0c-7a55-5c0e-9d3a-6f1f0f7c2a11")
+"""Of the ids that are derived for branches and for sessions whose id is taken."""
+
+
+Diverged = Literal["branch", "refuse"]
+Collision = Literal["refuse", "import-as-new"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the user chose for the classes that leave a choice."""
+
+    on_diverged: Diverged = "branch"
+    on_collision: Collision = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +71,7 @@ def make_plan(
     home: CodexHome,
     *,
     only: Collection[str] = (),
+    choices: Choices = Choices(),
     progress: Progress | None = None,
 ) -> Plan:
     """What a sync of ``package`` into ``home`` would do; ``only`` limits it to these session ids,
@@ -54,17 +80,12 @@ def make_plan(
     ``progress`` is told of transcript bytes as they are read. Raises UsageError
     ``session_unknown`` or ``session_ambiguous``, HomeError.
     """
-    chosen = _chosen(package, only)
-    local = LocalSessions(home, frozenset(s.session_id for s in package.sessions))
-
-    def lookup(segment: str) -> RolloutFile | None:
-        return package.rollouts.segment(segment) or local.segment(segment)
-
-    plans = tuple(_plan_session(session, lookup, local, progress) for session in chosen)
-    return Plan(package.summary(), plans, (*package.notices, *local.notices))
+    planner = _Planner(package, LocalSessions(home), choices, progress)
+    plans = planner.plan(_chosen(package, only))
+    return Plan(package.summary(), plans, (*package.notices, *planner.local.notices))
 
 
-def decide(decision: Decision) -> Verdict:
+def decide(decision: Decision, choices: Choices) -> Verdict:
     """The action for a decision, by the table in ``references/conflict-decision-matrix.md``."""
     match decision.classification:
         case Classification.NEW_LINEAGE:
@@ -73,60 +94,231 @@ def decide(decision: Decision) -> Verdict:
             reason = "equal" if decision.relation is Relation.EQUAL else "local_ahead"
             return Verdict(Action.SKIP, reason)
         case Classification.FAST_FORWARD_IMPORT:
-            return Verdict(
-                Action.REFUSE,
-                "fast_forward_unsupported",
-                f"it continues the local session by {_count(_ahead(decision))}; this version "
-                "does not append to sessions yet",
-                "keep the package: a later version applies it as it is",
-            )
+            return Verdict(Action.FAST_FORWARD)
         case Classification.DIVERGED_LINEAGE:
+            if choices.on_diverged == "branch":
+                return Verdict(Action.BRANCH)
             return Verdict(
                 Action.REFUSE,
-                "branch_unsupported",
+                "diverged_refused",
                 f"it and the local session went separate ways after "
-                f"{_count(decision.common_entries)}; this version does not make branches yet",
-                "keep the package: a later version applies it as it is",
+                f"{_count(decision.common_entries)}",
+                "`--on-diverged branch` imports it as a branch beside the local one",
             )
         case Classification.ID_COLLISION_UNRELATED:
+            if choices.on_collision == "import-as-new":
+                return Verdict(Action.IMPORT)
             return Verdict(
                 Action.REFUSE,
                 "id_collision",
                 "another session, with nothing in common, has the same id here",
-                "nothing was changed; compare the two sessions before you decide",
+                "`--on-collision import-as-new` imports it under a new id",
             )
 
 
-def _plan_session(
-    session: PackagedSession,
-    lookup: Callable[[str], RolloutFile | None],
-    local: LocalSessions,
-    progress: Progress | None,
-) -> SessionPlan:
-    if session.file is None:
-        error = SessionError(
-            "transcript_missing",
-            "the package names this session but does not hold its transcript",
-            hint="package it again where it was made",
+@dataclass(slots=True)
+class _Planner:
+    """Plans the sessions of one package, what others descend from first."""
+
+    package: Package
+    local: LocalSessions
+    choices: Choices
+    progress: Progress | None
+    _done: dict[str, SessionPlan] = field(default_factory=dict)
+    _written: dict[str, Transcript] = field(default_factory=dict)
+    """What this plan extends or branches, by local id, as it will be."""
+    _taken: set[str] = field(default_factory=set)
+    """The ids that this plan gives."""
+
+    def plan(self, chosen: list[PackagedSession]) -> tuple[SessionPlan, ...]:
+        """A plan for each session, in the given order."""
+        read = {session.session_id: self._read(session) for session in chosen}
+        metas = {i: t.meta for i, t in read.items() if isinstance(t, Transcript)}
+        by_id = {session.session_id: session for session in chosen}
+        for session_id in ancestors_first(descent(metas), self._preferred(read)):
+            transcript = read[session_id]
+            assert isinstance(transcript, Transcript)
+            self._done[session_id] = self._decided(by_id[session_id], transcript)
+        for session_id, error in read.items():
+            if isinstance(error, SessionError):
+                self._done[session_id] = _refused(by_id[session_id], error, None)
+        return tuple(self._done[session.session_id] for session in chosen)
+
+    def _preferred(self, read: Mapping[str, Transcript | SessionError]) -> list[str]:
+        """Sessions that are here by their id come first, then longer ones."""
+        found = {i: t for i, t in read.items() if isinstance(t, Transcript)}
+        return sorted(
+            found, key=lambda i: (self.local.rollouts.tip(i) is None, -len(found[i].chain))
         )
-        return _refused(session, error, None)
-    transcript: Transcript | None = None
-    try:
-        transcript = scan(session.file, lookup, progress)
-        decision = classify(transcript.chain, local.candidates(transcript))
-    except SessionError as error:
-        return _refused(session, error, transcript)
-    verdict = decide(decision)
-    return SessionPlan(
-        session,
-        decision,
-        verdict.action,
-        verdict.reason,
-        transcript,
-        verdict.message,
-        verdict.hint,
-        _notices(transcript),
-    )
+
+    def _lookup(self, segment: str) -> RolloutFile | None:
+        return self.package.rollouts.segment(segment) or self.local.segment(segment)
+
+    def _read(self, session: PackagedSession) -> Transcript | SessionError:
+        if session.file is None:
+            return SessionError(
+                "transcript_missing",
+                "the package names this session but does not hold its transcript",
+                hint="package it again where it was made",
+            )
+        try:
+            return scan(session.file, self._lookup, self.progress)
+        except SessionError as error:
+            return error
+
+    def _decided(self, session: PackagedSession, transcript: Transcript) -> SessionPlan:
+        try:
+            decision = self._classified(transcript)
+        except SessionError as error:
+            return _refused(session, error, transcript)
+        verdict = decide(decision, self.choices)
+        plan = SessionPlan(
+            session,
+            decision,
+            verdict.action,
+            verdict.reason,
+            transcript,
+            verdict.message,
+            verdict.hint,
+            _notices(transcript),
+        )
+        return self._targeted(plan, transcript)
+
+    def _classified(self, transcript: Transcript) -> Decision:
+        """The verdict by the claimed candidates, or, where that is not a continuation, by all.
+
+        Sessions count with what this plan has already decided to write of them.
+        """
+        candidates = self._as_planned(self.local.claimed(transcript))
+        same_id = self._written.get(transcript.session_id)
+        if same_id is not None:
+            candidates.append(Candidate(transcript.session_id, same_id.chain, claimed=True))
+        decision = classify(transcript.chain, candidates)
+        if decision.relation not in (Relation.EQUAL, Relation.LOCAL_AHEAD):
+            candidates += self._as_planned(self.local.kin(transcript))
+            candidates += [
+                Candidate(i, t.chain, claimed=False)
+                for i, t in self._written.items()
+                if origin_moment(t.meta) == origin_moment(transcript.meta)
+            ]
+            decision = classify(transcript.chain, candidates)
+        return decision
+
+    def _as_planned(self, candidates: list[Candidate]) -> list[Candidate]:
+        written = self._written
+        return [
+            replace(c, chain=written[c.session_id].chain) if c.session_id in written else c
+            for c in candidates
+        ]
+
+    def _targeted(self, plan: SessionPlan, transcript: Transcript) -> SessionPlan:
+        """The plan with where the session goes."""
+        session, decision = plan.session, plan.decision
+        moved = self._moved(transcript)
+        match plan.action:
+            case Action.IMPORT if decision.relation is Relation.NONE:
+                target = Target(session.session_id, name=session.name, moved=moved)
+            case Action.IMPORT:
+                target = Target(self._free_id("new", transcript, 0), name=session.name, moved=moved)
+            case Action.BRANCH:
+                assert decision.local_session_id is not None
+                target = Target(
+                    self._free_id("branch", transcript, decision.common_entries),
+                    branch_of=decision.local_session_id,
+                    name=_branch_name(plan, self.package),
+                    moved=moved,
+                )
+            case Action.FAST_FORWARD:
+                return self._extended(plan, transcript)
+            case _:
+                return plan
+        if target.session_id != session.session_id:
+            self._written[target.session_id] = transcript
+        self._taken.add(target.session_id)
+        return replace(plan, target=target)
+
+    def _free_id(self, kind: str, transcript: Transcript, common: int) -> str:
+        """The derived id; a further one where another session has it, such as a cut off branch."""
+        for number in count():
+            found = _derived_id(kind, transcript, common, number)
+            if found not in self._taken and self.local.rollouts.tip(found) is None:
+                return found
+        raise AssertionError
+
+    def _extended(self, plan: SessionPlan, transcript: Transcript) -> SessionPlan:
+        local_id = plan.decision.local_session_id
+        assert local_id is not None
+        if local_id in self._written:
+            return replace(
+                plan,
+                action=Action.REFUSE,
+                reason="extended_already",
+                message="another session of this package extends the same local session",
+                hint="sync the package again to bring in the rest",
+            )
+        self._written[local_id] = transcript
+        base = [
+            m.metadata for m in self.local.mappings(transcript) if m.local_session_id == local_id
+        ]
+        merge = merge_metadata(
+            base[0] if base else None,
+            self.local.metadata(local_id),
+            packaged_metadata(plan.session),
+        )
+        target = Target(local_id, self.local.transcript(local_id), metadata=merge.follow)
+        return replace(plan, target=target, differs=merge.differs)
+
+    def _moved(self, transcript: Transcript) -> Mapping[str, str]:
+        """The ids here of the sessions that this one descends from, where they are others.
+
+        A fork stays with the session of its parent's id as long as that holds what it inherited.
+        """
+        found = {}
+        fork_parent = forked_from(transcript.meta)
+        for ancestor in {fork_parent, transcript.meta.get("parent_thread_id")}:
+            done = self._done.get(str(ancestor))
+            here = _local_id(done) if done else None
+            if done is None or here in (None, ancestor) or done.transcript is None:
+                continue
+            inherited = common_entries(transcript.chain, done.transcript.chain)
+            kept_here = done.decision.relation is Relation.DIVERGED
+            if ancestor == fork_parent and kept_here and inherited <= done.decision.common_entries:
+                continue
+            found[str(ancestor)] = str(here)
+        return found
+
+
+def packaged_metadata(session: PackagedSession) -> Json:
+    """Name, archive state and branch as the package has them (lineage.differences.METADATA)."""
+    return {
+        "name": session.name,
+        "archived": session.archived,
+        "git_branch": (session.row or {}).get("git_branch"),
+    }
+
+
+def _local_id(plan: SessionPlan) -> str | None:
+    return plan.target.session_id if plan.target else plan.decision.local_session_id
+
+
+def _derived_id(kind: str, transcript: Transcript, common: int, number: int = 0) -> str:
+    """An id that the same line gets again, from its origin and the entry that sets it apart.
+
+    ``number`` tells apart ids that would else be the same.
+    """
+    chain = transcript.chain
+    apart = chain.link(common + 1) if len(chain) > common else ""
+    seed = f"{kind} {origin_id(transcript.meta)} {apart}"
+    return str(uuid.uuid5(NAMESPACE, f"{seed} {number}" if number else seed))
+
+
+def _branch_name(plan: SessionPlan, package: Package) -> str:
+    """A name that tells what the branch is of and where it comes from."""
+    title = plan.session.name or (plan.session.row or {}).get("title")
+    if not title and plan.transcript is not None:
+        title = plan.transcript.facts.first_user_message
+    words = " ".join(str(title or plan.session.session_id[:8]).split())
+    return f"{words[:80]} (from {package.tree.source.name})"
 
 
 def _refused(
@@ -165,10 +357,6 @@ def _chosen(package: Package, only: Collection[str]) -> list[PackagedSession]:
     ids = [session.session_id for session in package.sessions]
     wanted = {match_id(given, ids) for given in only}
     return [s for s in package.sessions if not only or s.session_id in wanted]
-
-
-def _ahead(decision: Decision) -> int:
-    return decision.incoming_entries - decision.common_entries
 
 
 def _count(entries: int) -> str:

@@ -15,7 +15,7 @@ from .journal.operations import Site
 from .journal.playback import undo_all
 from .lineage.sidecar import sidecar_path
 from .locks import codex_index_lock
-from .model import Action, Json, Notice, Result
+from .model import RESULT_OF, Action, Json, Notice, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def _sweep(*folders: Path) -> None:
 
 def _result(session: Json, standing: set[str]) -> Result:
     if session["session_id"] in standing:
-        return Result.IMPORTED
+        return RESULT_OF[Action(session["action"])]
     return _UNTOUCHED.get(session["action"], Result.FAILED)
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import __version__
-from .apply import Importer
+from .apply import Writer
 from .codex.client import prime
 from .codex.home import CodexHome
 from .codex.state_db import open_for_reading, open_for_writing
 from .errors import HomeError
 from .journal.log import Journal, TransactionLog, now
-from .model import Action, Json, Notice, Plan, Result, SessionOutcome, SessionPlan
+from .model import RESULT_OF, Action, Json, Notice, Plan, Result, SessionOutcome, SessionPlan
 from .policy import Policy
 from .recovery import interrupted, require_none_interrupted
 
@@ -61,16 +61,16 @@ def execute(
     require_none_interrupted(journal)
     if is_idle(plan):
         return not_executed(plan)
-    imports = plan.with_action(Action.IMPORT)
+    writing = plan.with_action(*RESULT_OF)
     notices = _ensure_database(home, codex, environ)
     with open_for_writing(home.state_db) as database:
         if database is not None:
             database.require_writable()
         log = journal.begin(_manifest(plan, home))
-        importer = Importer(home, log, database, policy, progress)
+        writer = Writer(home, log, database, policy, progress)
         outcomes: dict[str, SessionOutcome] = {}
         try:
-            for outcome in importer.run(imports):
+            for outcome in writer.run(writing):
                 outcomes[outcome.plan.session.session_id] = outcome
         finally:
             # Also on an interrupt. With a batch neither confirmed nor undone it is for `recover`.
@@ -81,7 +81,7 @@ def execute(
 
 def is_idle(plan: Plan) -> bool:
     """Whether the plan writes nothing."""
-    return not plan.with_action(Action.IMPORT)
+    return not plan.with_action(*RESULT_OF)
 
 
 def not_executed(plan: Plan) -> Execution:
@@ -94,7 +94,7 @@ def session_json(plan: SessionPlan, outcome: SessionOutcome | None = None) -> Js
     decision = plan.decision
     document: Json = {
         "session_id": plan.session.session_id,
-        "local_session_id": decision.local_session_id,
+        "local_session_id": _local_id(plan),
         "classification": decision.classification,
         "relation": decision.relation,
         "action": plan.action,
@@ -117,8 +117,9 @@ def session_json(plan: SessionPlan, outcome: SessionOutcome | None = None) -> Js
             "cwd": facts.last_cwd,
             "history_mode": plan.transcript.mode,
         }
+    if plan.differs:
+        document["differs"] = plan.differs
     if outcome is not None:
-        document["local_session_id"] = outcome.local_session_id or decision.local_session_id
         document["result"] = outcome.result
         if outcome.removed:
             document["removed"] = list(outcome.removed)
@@ -174,7 +175,8 @@ def _finish(log: TransactionLog, outcomes: Sequence[SessionOutcome]) -> None:
     sessions = [_journaled(session_json(o.plan, o), o.result) for o in outcomes]
     results = Counter(o.result for o in outcomes)
     if results[Result.FAILED] or results[Result.REFUSED]:
-        status = "partial" if results[Result.IMPORTED] else "failed"
+        written = any(results[result] for result in RESULT_OF.values())
+        status = "partial" if written else "failed"
     else:
         status = "completed"
     try:
@@ -213,6 +215,11 @@ _DATABASE_MISSING = Notice(
     "the home has no database and Codex was not started to make one: Codex lists the sessions from "
     "its next start on, but without the names of newer sessions, pins and token counts",
 )
+
+
+def _local_id(plan: SessionPlan) -> str | None:
+    """The local session that the plan is about: the one it makes, extends or matches."""
+    return plan.target.session_id if plan.target else plan.decision.local_session_id
 
 
 def _title(plan: SessionPlan) -> str | None:

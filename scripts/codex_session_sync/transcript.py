@@ -21,6 +21,7 @@ from .codex.rollout import (
     history_mode,
     parse_record,
     read_lines,
+    record_key,
 )
 from .errors import SessionError
 from .lineage.fingerprint import Fingerprinter, is_entry, masked_ids
@@ -44,7 +45,14 @@ def scan(tip: RolloutFile, lookup: SegmentLookup, progress: Progress | None = No
     pass_ = _Pass(tip.thread_id, mode == "paginated", Fingerprinter(masked_ids(meta)), progress)
     scanned = tuple(pass_.read(part, own=part.file is tip) for part in slices)
     return Transcript(
-        tip.thread_id, meta, mode, scanned, pass_.fingerprinter.chain(), pass_.facts.freeze(meta)
+        tip.thread_id,
+        meta,
+        mode,
+        scanned,
+        pass_.fingerprinter.chain(),
+        pass_.facts.freeze(meta),
+        pass_.fingerprinter.ends(),
+        frozenset(pass_.tail),
     )
 
 
@@ -149,6 +157,9 @@ class _Pass:
     fingerprinter: Fingerprinter
     progress: Progress | None
     facts: _Gathering = field(default_factory=_Gathering)
+    tail: list[str] = field(default_factory=list)
+    size: int = 0
+    """Bytes of the slices read so far."""
 
     def read(self, part: Slice, *, own: bool) -> ScannedSlice:
         """Read one slice up to its end."""
@@ -158,7 +169,9 @@ class _Pass:
                 break
             if self.progress:
                 self.progress(len(line.data))
-        return reading.finish()
+        found = reading.finish()
+        self.size += found.size
+        return found
 
 
 class _SliceReading:
@@ -208,9 +221,12 @@ class _SliceReading:
         if isinstance(ordinal, int):
             self._ordinal = self._pass.facts.last_ordinal = ordinal
         if is_entry(record):
-            self._pass.fingerprinter.add(record)
-        elif record["type"] == EVENT and not self._pass.paginated:
-            self._pass.fingerprinter.note_event(record["payload"])
+            self._pass.fingerprinter.add(record, self._pass.size + line.offset + len(line.data))
+            self._pass.tail.clear()
+        else:
+            self._pass.tail.append(record_key(record))
+            if record["type"] == EVENT and not self._pass.paginated:
+                self._pass.fingerprinter.note_event(record["payload"])
         if self._head is None:
             self._head = line.offset
         if record["type"] != META or line.offset == self._head:

@@ -60,11 +60,20 @@ def test_the_commands_are_those_of_the_page() -> None:
     assert list(DESCRIBED) == list(COMMANDS)
 
 
+def argument(option: click.Option) -> list[str]:
+    """What an option takes, as the page names it."""
+    if option.is_flag:
+        return []
+    if isinstance(option.type, click.Choice):
+        return [" or ".join(option.type.choices)]
+    return [str(option.metavar)]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_options_are_those_of_the_page(name: str) -> None:
     found, _ = command(name)
     known = [
-        " ".join([*option.opts, *([] if option.is_flag else [str(option.metavar)])])
+        " ".join([*option.opts, *argument(option)])
         for option in found.params
         if isinstance(option, click.Option)
     ]

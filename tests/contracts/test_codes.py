@@ -150,6 +150,11 @@ def collected() -> dict[str, list[set[str]]]:
                 given = argument(module, call, CODE_PLACE[called], name)
                 for code in values(module, given):
                     found[code].append(WHERE[called])
+            elif called == "replace":
+                # A plan that gets another reason afterwards.
+                for keyword in call.keywords:
+                    for code in values(module, keyword.value) if keyword.arg == "reason" else ():
+                        found[code].append(WHERE["Verdict"])
             elif ast.unparse(call.func) in ("validation.check", "validation.load"):
                 # What does not fit its schema is reported by the schema's name.
                 error = ast.unparse(argument(module, call, 3, "error"))

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from builders import Session, dump, write_snapshot
+from builders import Session, dump, write_snapshot, write_transfer
 from codex_session_sync.codex.home import open_home
 from codex_session_sync.errors import SessionError
 from codex_session_sync.lineage.classify import CLASS_OF, Candidate, classify, relate
+from codex_session_sync.lineage.differences import merge_metadata
+from codex_session_sync.lineage.kinship import origin_moment
 from codex_session_sync.model import (
     Action,
     Chain,
@@ -24,7 +29,8 @@ from codex_session_sync.model import (
     SessionPlan,
 )
 from codex_session_sync.package.reader import open_package
-from codex_session_sync.plan import decide, make_plan
+from codex_session_sync.plan import Choices, decide, make_plan
+from workbench import call
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "references" / "conflict-decision-matrix.md"
@@ -35,8 +41,11 @@ NOTHING = "—"
 ELSEWHERE = "elsewhere"
 """A home session that shares nothing with the package's, not even its beginning."""
 
-AFTER_THE_PLAN = {"package_changed", "write_failed"}
-"""Session errors that only writing can raise: such a session is failed, not refused."""
+CHOICES = [
+    Choices(on_diverged, on_collision)
+    for on_diverged in ("branch", "refuse")
+    for on_collision in ("refuse", "import-as-new")
+]
 
 MOST = 4
 """Longest session in the check of all counts."""
@@ -59,7 +68,7 @@ def tables() -> list[list[list[str]]]:
     return found
 
 
-MATRIX, EXAMPLES, CHOICES, REFUSALS = tables()
+(KIN, MATRIX, EXAMPLES, AMONG, TOGETHER, STORIES, METADATA, REFUSALS, WRITING) = tables()
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,7 @@ class Row:
     local_more: str
     relation: str
     classification: str
+    option: str
     action: str
     reason: str
     package: str
@@ -90,9 +100,22 @@ class Row:
             and self.local_more == ("yes" if local_more else "no")
         )
 
+    def chosen(self, choices: Choices) -> bool:
+        """Whether the row is about such choices."""
+        by_class = {
+            Classification.DIVERGED_LINEAGE: choices.on_diverged,
+            Classification.ID_COLLISION_UNRELATED: choices.on_collision,
+        }
+        return self.option in ("any", by_class.get(Classification(self.classification)))
+
+    @property
+    def choices(self) -> Choices:
+        """The choices that the row is about."""
+        return next(choices for choices in CHOICES if self.chosen(choices))
+
     def agrees(self, decision: Decision) -> bool:
         """Whether the row says what was decided, and what is done about it."""
-        verdict = decide(decision)
+        verdict = decide(decision, self.choices)
         return (self.relation, self.classification, self.action, self.reason) == (
             decision.relation,
             decision.classification,
@@ -121,8 +144,9 @@ def pairs() -> Iterator[tuple[str, str, int]]:
             yield base + "vwxy"[:more], base + "VWXY"[:local_more], common
 
 
+@pytest.mark.parametrize("choices", CHOICES, ids=str)
 @pytest.mark.parametrize("candidate", ["none", "claimed", "unclaimed"])
-def test_every_pair_has_one_row_and_it_is_right(candidate: str) -> None:
+def test_every_pair_has_one_row_and_it_is_right(candidate: str, choices: Choices) -> None:
     used: set[str] = set()
     for incoming, local, common in pairs():
         known = [] if candidate == "none" else [("local", local, candidate == "claimed")]
@@ -130,7 +154,11 @@ def test_every_pair_has_one_row_and_it_is_right(candidate: str) -> None:
         # The page: a candidate that is not claimed and has no entry in common counts as none.
         counted = "none" if candidate == "unclaimed" and not common else candidate
         more, local_more = len(incoming) > common, len(local) > common
-        rows = [row for row in ROWS if row.fits(counted, common, more, local_more)]
+        rows = [
+            row
+            for row in ROWS
+            if row.chosen(choices) and row.fits(counted, common, more, local_more)
+        ]
         assert len(rows) == 1, (incoming, local, candidate)
         assert rows[0].agrees(classify(chain(incoming), candidates)), (rows[0], incoming, local)
         used.add(rows[0].case)
@@ -139,7 +167,7 @@ def test_every_pair_has_one_row_and_it_is_right(candidate: str) -> None:
         "claimed": {row.case for row in ROWS[1:]},
         "unclaimed": {row.case for row in ROWS if row.candidate in ("none", "any")},
     }
-    assert used == expected[candidate]
+    assert used == expected[candidate] & {row.case for row in ROWS if row.chosen(choices)}
 
 
 def test_relations_and_classes_are_those_of_the_matrix() -> None:
@@ -149,14 +177,14 @@ def test_relations_and_classes_are_those_of_the_matrix() -> None:
             for row in ROWS
             if row.fits("claimed", common, len(incoming) > common, len(local) > common)
         ]
-        assert [row.relation for row in rows] == [relate(len(incoming), len(local), common)]
+        assert {row.relation for row in rows} == {relate(len(incoming), len(local), common)}
     assert {(row.relation, row.classification) for row in ROWS} == set(CLASS_OF.items())
 
 
-def test_the_matrix_names_every_class_and_relation_and_no_action_of_another_version() -> None:
+def test_the_matrix_names_every_class_relation_and_action() -> None:
     assert {row.classification for row in ROWS} == set(Classification)
     assert {row.relation for row in ROWS} == set(Relation)
-    assert {row.action for row in ROWS} == {Action.IMPORT, Action.SKIP, Action.REFUSE}
+    assert {row.action for row in ROWS} == set(Action)
     numbers = [str(number + 1) for number in range(len(ROWS))]
     assert [row.case for row in ROWS] == [cells[0] for cells in EXAMPLES] == numbers
 
@@ -177,11 +205,12 @@ def put(home: Path, words: str, session: Session) -> None:
         (home / session.relative_path).write_bytes(dump(session.records()[:1]))
 
 
-def planned(tmp_path: Path) -> list[SessionPlan]:
+def planned(tmp_path: Path, choices: Choices = CHOICES[0]) -> list[SessionPlan]:
     """What a sync of ``package`` into ``home`` would do."""
     (tmp_path / "home").mkdir(exist_ok=True)
     with open_package(tmp_path / "package") as package:
-        return list(make_plan(package, open_home(tmp_path / "home", {})).sessions)
+        home = open_home(tmp_path / "home", {})
+        return list(make_plan(package, home, choices=choices).sessions)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.case)
@@ -189,7 +218,7 @@ def test_an_example_comes_out_as_the_matrix_says(row: Row, tmp_path: Path) -> No
     put(tmp_path / "package", row.package, told(row.package))
     if row.home != NOTHING:
         put(tmp_path / "home", row.home, told(row.home, local=True))
-    [plan] = planned(tmp_path)
+    [plan] = planned(tmp_path, row.choices)
     decision = plan.decision
     assert row.agrees(decision)
     assert (plan.action, plan.reason or NOTHING) == (row.action, row.reason)
@@ -216,18 +245,104 @@ def test_a_fork_is_not_its_parent(tmp_path: Path) -> None:
     assert plan.decision.local_session_id is None
 
 
-def test_a_session_that_the_package_holds_itself_is_no_candidate(tmp_path: Path) -> None:
-    one, other = told("one"), replace(told("one two"), number=2)
-    write_snapshot(tmp_path / "home", [other])
-    write_snapshot(tmp_path / "package", [one, other])
-    classes = {p.session.session_id: p.decision.classification for p in planned(tmp_path)}
-    assert classes == {
-        one.id: Classification.NEW_LINEAGE,
-        other.id: Classification.UNCHANGED,
+@pytest.mark.parametrize("row", KIN, ids=" ".join)
+def test_kin_are_those_that_the_page_says(row: list[str]) -> None:
+    incoming, local, kin = row
+    known = {
+        "own beginning": {"timestamp": "2026-03-02T09:00:00.000Z"},
+        "fork or subagent": {"timestamp": "2026-03-02T10:00:00.000Z", "forked_from_id": "x"},
     }
+    time = {"at the same time": "10", "at another time": "11"}
+    kind, _, made = local.partition(", made ")
+    meta = dict(known[kind])
+    if made:
+        meta["timestamp"] = f"2026-03-02T{time[made]}:00:00.000Z"
+    assert (origin_moment(known[incoming]) == origin_moment(meta)) == (kin == "yes")
 
 
-@pytest.mark.parametrize("row", CHOICES, ids=lambda row: f"{row[0]} among {row[1]}")
+def sessions(text: str) -> list[Session]:
+    """The sessions of an example: ``X: one two; Y: one``."""
+    found = []
+    for part in [] if text == NOTHING else text.split(";"):
+        letter, _, words = part.strip().partition(":")
+        session = replace(told(words.strip(), local=True), number="XYZ".index(letter) + 1)
+        found.append(session)
+    return found
+
+
+@pytest.mark.parametrize("row", TOGETHER, ids=lambda row: f"{row[0]} into {row[1]}")
+def test_several_sessions_come_out_as_the_page_says(row: list[str], tmp_path: Path) -> None:
+    package, home, said = row
+    write_snapshot(tmp_path / "package", sessions(package))
+    write_snapshot(tmp_path / "home", sessions(home))
+    letters = {
+        session.id: letter
+        for session, letter in zip(sessions("X: a; Y: a; Z: a"), "XYZ", strict=True)
+    }
+    done = {
+        letters[p.session.session_id]: f"{p.action} {p.reason or ''}".strip()
+        for p in planned(tmp_path)
+    }
+    assert done == dict(part.replace("`", "").strip().split(" ", 1) for part in said.split(","))
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["", "sidecars lost"])
+@pytest.mark.parametrize("row", STORIES, ids=lambda row: f"{row[0]} meets {row[1]}")
+def test_packages_come_one_after_another_as_the_page_says(
+    row: list[str], lost: bool, tmp_path: Path
+) -> None:
+    home, packages, options, said = row
+    write_snapshot(tmp_path / "home", sessions(home)).mkdir(exist_ok=True)
+    for number, package in enumerate(packages.split("→")):
+        write_snapshot(tmp_path / str(number), sessions(package.strip()))
+    done = []
+    for number, _ in enumerate(packages.split("→")):
+        if lost:
+            for path in tmp_path.glob("home/session-sync/sidecars/*"):
+                path.unlink()
+        [one] = synced(tmp_path / str(number), tmp_path / "home", *options.split())
+        done.append(f"{one['action']} {one['reason'] or ''}".strip())
+    assert done == [step.replace("`", "").strip() for step in said.split("→")]
+
+
+def synced(package: Path, home: Path, *options: str) -> list[dict[str, Any]]:
+    """The sessions of an executed sync's report."""
+    where = ("--codex-home", home, "--no-prime", "--execute", "--json")
+    found = call("sync", package, *where, *options).envelope["data"]["sessions"]
+    assert isinstance(found, list)
+    return found
+
+
+@pytest.mark.parametrize("row", METADATA, ids=" ".join)
+def test_metadata_is_merged_as_the_page_says(row: list[str]) -> None:
+    base, here, there, after, differs = row
+
+    def side(name: str) -> dict[str, Any]:
+        return {"name": None if name == NOTHING else name, "archived": False, "git_branch": None}
+
+    merge = merge_metadata(None if base == "never" else side(base), side(here), side(there))
+    assert (merge.follow.get("name") or here) == after
+    expected = {"name": {"local": side(after)["name"], "incoming": side(there)["name"]}}
+    assert merge.differs == (expected if differs == "yes" else {})
+
+
+def test_the_example_of_a_conflict_of_names(tmp_path: Path) -> None:
+    home, first, second = (tmp_path / name for name in ("home", "first", "second"))
+    session = replace(told("one"), name="Beans")
+    home.mkdir()
+    synced(write_transfer(first, [session]), home)
+    entry = {"id": session.id, "thread_name": "My beans", "updated_at": "2026-03-03T09:00:00.000Z"}
+    with (home / "session_index.jsonl").open("ab") as stream:
+        stream.write(dump([entry]))
+    later = replace(session.say("two"), name="Pole beans", archived=True)
+    [one] = synced(write_transfer(second, [later]), home)
+    assert one["result"] == "fast_forwarded"
+    assert (home / later.relative_path).is_file()
+    [told_of] = re.findall(r"```json\n(.*?)\n```", PAGE.read_text(encoding="utf-8"))
+    assert one["differs"] == json.loads(told_of)
+
+
+@pytest.mark.parametrize("row", AMONG, ids=lambda row: f"{row[0]} among {row[1]}")
 def test_the_candidate_is_the_one_that_the_page_says(row: list[str]) -> None:
     incoming, among, chosen, classification = row
     texts = [text.strip().strip("`") for text in among.split(",")]
@@ -259,8 +374,9 @@ def session_errors(paths: Iterable[Path]) -> set[str]:
 
 def test_the_reasons_before_a_comparison_are_those_of_the_code() -> None:
     raised = session_errors(SOURCE.rglob("*.py"))
-    assert raised >= AFTER_THE_PLAN
-    assert {code for code, _ in REFUSALS} == raised - AFTER_THE_PLAN
+    while_writing = {code for code, *_ in WRITING}
+    assert raised >= while_writing
+    assert {code for code, _ in REFUSALS} == raised - while_writing
 
 
 def refused(tmp_path: Path) -> tuple[str | None, Classification, Relation]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from codex_session_sync import apply, recovery
+from codex_session_sync import apply, recovery, staging
 from codex_session_sync.cli.main import main
 from codex_session_sync.codex.state_db import StateDb
 from codex_session_sync.journal import log, operations, playback
@@ -67,9 +67,9 @@ POINTS = {
     "begin": Point(TransactionLog, "write_manifest"),
     "manifest": Point(log, "write_atomic", half=_half_document),
     "stage": Point(
-        apply, "compose", lambda rewriter, *_: rewriter.transcript.session_id, _half_transcript
+        staging, "compose", lambda rewriter, *_: rewriter.transcript.session_id, _half_transcript
     ),
-    "time": Point(apply, "_set_time", lambda _, timestamp: str(timestamp)),
+    "time": Point(staging, "_last_moment", lambda incoming, _: incoming.session_id),
     "sync staged": Point(apply, "sync_all"),
     "intend": Point(TransactionLog, "intend"),
     "journal": Point(TransactionLog, "_append", half=_half_lines),

@@ -97,7 +97,11 @@ def test_every_relation_has_its_class() -> None:
         ("abc", ["abx", "aby"], "0", DIVERGED),
         ("abc", ["xyz!", "ab"], "1", FORWARD),
         ("abc", ["!", "ab"], "1", FORWARD),
-        ("abc", ["xyz!", "!"], "0", COLLISION),
+        ("abc", ["xyz!", "!"], "1", FORWARD),
+        ("abc", ["abx!", "ab"], "1", FORWARD),
+        ("abc", ["ab", "ab!"], "1", FORWARD),
+        ("abc", ["abx", "uvw!"], "0", DIVERGED),
+        ("abc", ["xyz!", "uvw!"], "0", COLLISION),
         ("abc", ["xyz", "!"], "1", FORWARD),
         ("abc", ["xyz", "uvw"], None, NEW),
     ],
@@ -126,10 +130,11 @@ def by_hand(incoming: str, described: Sequence[str]) -> Decision:
             min(len(incoming), len(words)),
         )
         if common > 0 or claimed:
-            ranked.append((-common, words != incoming, not claimed, place))
+            more = len(words) > common
+            ranked.append((-common, words != incoming, more, not claimed, place))
     if not ranked:
         return Decision(NEW, Relation.NONE, None, len(incoming), None, 0)
-    common, _, _, place = min(ranked)
+    common, *_, place = min(ranked)
     words = local[place][0]
     if words == incoming:
         relation, classification = Relation.EQUAL, UNCHANGED

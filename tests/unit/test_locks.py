@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from builders import session_id
 from codex_session_sync import locks
-from codex_session_sync.errors import ExitCode, HomeError
-from codex_session_sync.locks import HOLDER, codex_index_lock, home_lock
+from codex_session_sync.errors import ExitCode, HomeError, SessionError
+from codex_session_sync.locks import HOLDER, codex_index_lock, codex_thread_lock, home_lock
 from workbench import call_process, environment, tree
 
 HOLD = """
@@ -197,4 +198,99 @@ def test_codex_waits_for_us(sync_dir: Path) -> None:
 def test_a_lock_that_codex_does_not_use_is_not_made(sync_dir: Path) -> None:
     with codex_index_lock(sync_dir.parent):
         pass
+    assert list(sync_dir.parent.iterdir()) == []
+
+
+# The lock of Codex on one session
+
+WRITE = """
+import fcntl, sys
+with open(sys.argv[1], "ab") as stream:
+    fcntl.flock(stream, fcntl.LOCK_EX)
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def codex_writing(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process has a session open, as Codex has it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITE, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        try:
+            yield process
+        finally:
+            process.stdin.close()
+
+
+@pytest.fixture
+def writer_locks(sync_dir: Path) -> Path:
+    """The folder in which Codex locks sessions from 0.147 on."""
+    folder = sync_dir.parent / "thread-writer-locks"
+    folder.mkdir()
+    return folder
+
+
+def lock_session(home: Path, session: str) -> None:
+    with codex_thread_lock(home, session):
+        pass
+
+
+@posix
+def test_a_session_that_is_open_is_busy(sync_dir: Path, writer_locks: Path) -> None:
+    home, session, other = sync_dir.parent, session_id(1), session_id(2)
+    with codex_writing(writer_locks / f"{session}.lock") as process:
+        for _ in range(2):
+            with pytest.raises(SessionError) as caught:
+                lock_session(home, session)
+            assert (caught.value.code, caught.value.session_id) == ("session_busy", session)
+        lock_session(home, other)
+        process.communicate("")
+        assert process.returncode == 0
+        lock_session(home, session)
+
+
+@posix
+def test_codex_finds_a_session_busy_that_is_extended(sync_dir: Path, writer_locks: Path) -> None:
+    import fcntl
+
+    home, session = sync_dir.parent, session_id(1)
+    path = writer_locks / f"{session}.lock"
+    with (
+        codex_thread_lock(home, session),
+        path.open("ab") as codex,
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(codex, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with path.open("ab") as codex:
+        fcntl.flock(codex, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert path.read_bytes() == b""
+
+
+@posix
+@pytest.mark.parametrize("error", [ZeroDivisionError(), KeyboardInterrupt()])
+def test_a_failure_frees_the_session(
+    sync_dir: Path, writer_locks: Path, error: BaseException
+) -> None:
+    home, session = sync_dir.parent, session_id(1)
+
+    def fail() -> None:
+        with codex_thread_lock(home, session):
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    with codex_writing(writer_locks / f"{session}.lock"):
+        pass
+
+
+def test_no_lock_for_releases_that_take_none(sync_dir: Path) -> None:
+    lock_session(sync_dir.parent, session_id(1))
     assert list(sync_dir.parent.iterdir()) == []

@@ -28,7 +28,9 @@ from codex_session_sync.journal.operations import (
     AnyOperation,
     AppendText,
     CreateFile,
+    ExtendFile,
     MakeFolder,
+    MoveFile,
     PutDocument,
     PutRow,
     Site,
@@ -43,6 +45,10 @@ from workbench import STATE_SCHEMA, insert, make_database, tree
 DATA = b'{"type":"session_meta"}\n' * 20
 SHA = hashlib.sha256(DATA).hexdigest()
 FILE = "sessions/2026/03/02/rollout-x.jsonl"
+LOCAL = "sessions/2026/03/02/rollout-y.jsonl"
+ARCHIVED = "archived_sessions/rollout-y.jsonl"
+START = b'{"type":"session_meta","id":"y"}\n' * 5
+THEN, LATER = 1_700_000_000_000_000_000, 1_800_000_000_000_000_000
 ROW = Session(1, start=10, name="Roses").say("How?").row("/home/me/.codex")
 TOOL = {
     "thread_id": ROW["id"],
@@ -54,6 +60,7 @@ TOOL = {
     "namespace": None,
 }
 LINE = '{"id":"x","thread_name":"Für Elise"}\n'
+LINE_SHA = hashlib.sha256(LINE.encode()).hexdigest()
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +115,7 @@ def state(site: Site) -> Any:
     return (
         # A document that is put back and a file that is cut have another time.
         {
-            path: what if path == FILE else (*what[:2], what[-1])
+            path: what if path in (FILE, LOCAL, ARCHIVED) else (*what[:2], what[-1])
             for path, what in files.items()
             if not path.startswith(waiting)
         },
@@ -174,6 +181,25 @@ def _new_document(site: Site) -> PutDocument:
     return PutDocument("sidecars/a.json", None, "{}")
 
 
+def _local(site: Site) -> Path:
+    """A transcript that is here already."""
+    path = site.home / LOCAL
+    path.write_bytes(START)
+    os.utime(path, ns=(THEN, THEN))
+    return path
+
+
+def _extension(site: Site) -> ExtendFile:
+    _local(site)
+    return ExtendFile(LOCAL, "0", len(START), THEN, len(DATA), SHA, LATER)
+
+
+def _move(site: Site) -> MoveFile:
+    _local(site)
+    (site.home / "archived_sessions").mkdir()
+    return MoveFile(LOCAL, ARCHIVED, len(START))
+
+
 def _set_title(site: Site) -> None:
     database_do(site, "UPDATE threads SET title = 'renamed' WHERE id = ?", ROW["id"])
 
@@ -183,6 +209,16 @@ CASES = {
         lambda _: CreateFile(FILE, "0", len(DATA), SHA),
         lambda site: (site.home / FILE).write_bytes(DATA + b"more"),
         lambda site: (site.home / FILE).write_bytes(b"somebody's"),
+    ),
+    "extend_file": Case(
+        _extension,
+        lambda site: add_line(site, LOCAL),
+        lambda site: add_line(site, LOCAL),
+    ),
+    "move_file": Case(
+        _move,
+        lambda site: (site.home / LOCAL).write_bytes(b"somebody's"),
+        lambda site: (site.home / ARCHIVED).write_bytes(b"somebody's"),
     ),
     "append_text": Case(
         lambda _: AppendText("session_index.jsonl", 6, LINE),
@@ -370,6 +406,149 @@ def test_a_file_of_equal_size_and_other_content_is_not_ours(site: Site) -> None:
     assert (site.home / FILE).read_bytes() == DATA[::-1]
 
 
+# Transcripts that are extended
+
+
+def test_an_extended_file_is_what_it_was_and_more(site: Site) -> None:
+    operation = _extension(site)
+    target = site.home / LOCAL
+    number = target.stat().st_ino
+    operation.apply(site)
+    assert target.read_bytes() == START + DATA
+    assert target.stat().st_mtime_ns == LATER
+    assert target.stat().st_ino == number, "the file is the same one"
+    assert (site.staged / "0").read_bytes() == DATA, "it waits for another attempt"
+    operation.undo(site)
+    assert target.read_bytes() == START
+    assert target.stat().st_mtime_ns == THEN
+    assert target.stat().st_ino == number
+
+
+TORN = [0, 1, len(DATA) // 2, len(DATA) - 1, len(DATA)]
+
+
+@pytest.mark.parametrize("chunk", [7, 1 << 20])
+@pytest.mark.parametrize("written", TORN)
+@pytest.mark.parametrize("waiting", [True, False], ids=["staged", "staged no more"])
+def test_a_torn_extension_is_undone_or_done_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch, written: int, waiting: bool, chunk: int
+) -> None:
+    monkeypatch.setattr("codex_session_sync.journal.operations._CHUNK", chunk)
+    operation = _extension(site)
+    target = site.home / LOCAL
+    before = state(site)
+    with target.open("ab") as stream:
+        stream.write(DATA[:written])
+    if waiting:
+        operation.apply(site)
+        assert target.read_bytes() == START + DATA
+        os.truncate(target, len(START) + written)
+    else:
+        (site.staged / "0").unlink()
+    if waiting or written in (0, len(DATA)):
+        operation.undo(site)
+        assert state(site) == before
+    else:  # what is there cannot be told from another program's
+        with pytest.raises(HomeError):
+            operation.undo(site)
+        assert target.read_bytes() == START + DATA[:written]
+
+
+@pytest.mark.parametrize("change", ["apply", "undo"])
+@pytest.mark.parametrize(
+    "found",
+    [
+        START + DATA[:50] + b"x",
+        START + b"x" * len(DATA),
+        START + DATA + b"x",
+        START + DATA[1:],
+        START[:-1],
+        b"",
+        None,
+    ],
+    ids=["after a part", "as long", "after all", "shifted", "shorter", "empty", "gone"],
+)
+def test_a_transcript_that_went_on_elsewise_is_left(
+    site: Site, change: str, found: bytes | None
+) -> None:
+    operation = _extension(site)
+    target = site.home / LOCAL
+    if found is None:
+        target.unlink()
+    else:
+        target.write_bytes(found)
+    changed = state(site)
+    with pytest.raises(HomeError) as caught:
+        getattr(operation, change)(site)
+    assert caught.value.code == "home_changed"
+    assert state(site) == changed
+
+
+def test_a_full_disk_while_extending(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    operation = _extension(site)
+    before = state(site)
+
+    def fill(source: Any, stream: Any, _: int) -> None:
+        stream.write(source.read(30))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    done: list[AnyOperation] = []
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.copyfileobj", fill)
+        with pytest.raises(OSError, match="No space"):
+            apply_all([operation], site, done)
+    assert (site.home / LOCAL).read_bytes() == START + DATA[:30]
+    assert undo_all(done, site, keep_staged=True) == []
+    assert state(site) == before
+    operation.apply(site)
+    assert (site.home / LOCAL).read_bytes() == START + DATA
+
+
+# Files that are moved
+
+
+def test_a_moved_file_is_the_same_one(site: Site) -> None:
+    operation = _move(site)
+    number = (site.home / LOCAL).stat().st_ino
+    operation.apply(site)
+    moved = (site.home / ARCHIVED).stat()
+    assert (moved.st_ino, moved.st_mtime_ns) == (number, THEN)
+    assert not (site.home / LOCAL).exists()
+
+
+@pytest.mark.parametrize("change", ["apply", "undo"])
+def test_a_move_that_was_cut_short(site: Site, change: str) -> None:
+    """Linked under the new name, and not yet gone from the old one."""
+    operation = _move(site)
+    os.link(site.home / LOCAL, site.home / ARCHIVED)
+    getattr(operation, change)(site)
+    wanted, other = (ARCHIVED, LOCAL) if change == "apply" else (LOCAL, ARCHIVED)
+    assert (site.home / wanted).read_bytes() == START
+    assert not (site.home / other).exists()
+
+
+def test_a_file_that_is_gone_is_not_moved(site: Site) -> None:
+    operation = _move(site)
+    (site.home / LOCAL).unlink()
+    changed = state(site)
+    with pytest.raises(HomeError) as caught:
+        operation.apply(site)
+    assert caught.value.code == "home_changed"
+    assert state(site) == changed
+
+
+def test_a_file_is_never_without_a_name(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new name is durable before the old one's end is."""
+    operation = _move(site)
+    synced: list[Path] = []
+    monkeypatch.setattr("codex_session_sync.journal.operations.sync_folder", synced.append)
+    folders = [site.home / "archived_sessions", (site.home / LOCAL).parent]
+    operation.apply(site)
+    assert synced == folders
+    operation.undo(site)
+    assert synced == [*folders, *reversed(folders)]
+
+
 # Appended text
 
 
@@ -486,10 +665,14 @@ def test_a_tool_needs_its_thread(site: Site) -> None:
 
 def _all(site: Site) -> list[AnyOperation]:
     (site.sync / "sidecars").mkdir(exist_ok=True)
+    (site.staged / "1").write_bytes(LINE.encode())
+    _local(site)
     other = {**ROW, "id": session_id(2)}
     return [
         MakeFolder("archived_sessions"),
         CreateFile("archived_sessions/rollout-x.jsonl", "0", len(DATA), SHA),
+        ExtendFile(LOCAL, "1", len(START), THEN, len(LINE.encode()), LINE_SHA, LATER),
+        MoveFile(LOCAL, ARCHIVED, len(START) + len(LINE.encode())),
         PutRow("threads", None, ROW),
         PutRow("threads", None, other),
         PutRow("thread_dynamic_tools", None, TOOL),
@@ -517,7 +700,7 @@ class Stopped(BaseException):
     """Stands for a signal."""
 
 
-@pytest.mark.parametrize("failing", range(7))
+@pytest.mark.parametrize("failing", range(9))
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOSPC, "No space left on device"), Stopped(), HomeError("x", "x")]
 )
@@ -592,11 +775,14 @@ def test_all_is_synced_before_it_counts_as_done(
         site.home / "archived_sessions",
         site.home / "archived_sessions/rollout-x.jsonl",
         site.home / "session_index.jsonl",
+        site.home / LOCAL,
+        site.home / ARCHIVED,
     }
     assert synced == files
     synced.clear()
     undo_all(operations, site)
-    assert synced == files - {site.home / "archived_sessions/rollout-x.jsonl"}
+    gone = {site.home / "archived_sessions/rollout-x.jsonl", site.home / ARCHIVED}
+    assert synced == files - gone
 
 
 # Paths
@@ -615,6 +801,9 @@ def test_nothing_leaves_the_home(site: Site, path: str) -> None:
     for operation in (
         MakeFolder(path),
         CreateFile(path, "0", len(DATA), SHA),
+        ExtendFile(path, "0", 0, THEN, len(DATA), SHA, LATER),
+        MoveFile(path, "sessions/x.jsonl", 6),
+        MoveFile("session_index.jsonl", path, 6),
         AppendText(path, None, LINE),
         PutDocument(path, None, "{}"),
     ):
@@ -641,6 +830,17 @@ OPERATIONS = st.one_of(
         SIZE,
         st.binary(min_size=32, max_size=32).map(bytes.hex),
     ),
+    st.builds(
+        ExtendFile,
+        TEXT,
+        st.integers(0, 10**6).map(str),
+        SIZE,
+        st.integers(-(2**63), 2**63 - 1),
+        SIZE,
+        st.binary(min_size=32, max_size=32).map(bytes.hex),
+        st.integers(-(2**63), 2**63 - 1),
+    ),
+    st.builds(MoveFile, TEXT, TEXT, SIZE),
     st.builds(AppendText, TEXT, st.none() | SIZE, TEXT),
     st.builds(PutRow, st.sampled_from(["threads", "thread_dynamic_tools"]), st.none() | ROWS, ROWS),
     st.builds(PutDocument, TEXT, st.none() | TEXT, TEXT),
@@ -667,6 +867,12 @@ def test_an_operation_survives_the_journal(operation: AnyOperation) -> None:
         {"kind": "create_file", "path": "x", "staged": "../0", "size": 1, "sha256": SHA},
         {"kind": "create_file", "path": "x", "staged": "0", "size": -1, "sha256": SHA},
         {"kind": "create_file", "path": "x", "staged": "0", "size": 1, "sha256": SHA[1:]},
+        {**to_json(ExtendFile("x", "0", 1, 2, 3, SHA, 4)), "staged": "../0"},
+        {**to_json(ExtendFile("x", "0", 1, 2, 3, SHA, 4)), "size": -1},
+        {**to_json(ExtendFile("x", "0", 1, 2, 3, SHA, 4)), "mtime_ns": None},
+        {**to_json(ExtendFile("x", "0", 1, 2, 3, SHA, 4)), "sha256": "x"},
+        {"kind": "move_file", "path": "x", "size": 1},
+        {"kind": "move_file", "path": "x", "new_path": None, "size": 1},
         {"kind": "append_text", "path": "x", "size_before": -1, "text": "x"},
         {"kind": "put_row", "table": "other", "before": None, "after": {}},
         {"kind": "put_row", "table": "threads", "before": None, "after": {"x": [1]}},

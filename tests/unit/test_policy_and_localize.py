@@ -13,10 +13,9 @@ from builders import Session, dump, session_id
 from codex_session_sync.codex.home import CodexHome
 from codex_session_sync.compose import compose
 from codex_session_sync.errors import HomeError, SessionError
-from codex_session_sync.localize import Rewriter
 from codex_session_sync.model import EditKind, Transcript
 from codex_session_sync.policy import Policy, local_policy
-from rollouts import composed, file_name, parsed, put, read
+from rollouts import composed, file_name, parsed, put, read, rewriter
 
 OWN, OTHER = session_id(2), session_id(9)
 HERE, THERE = "/home/alice/garden", "/elsewhere"
@@ -346,16 +345,16 @@ def test_policy_is_applied_to_every_record_that_sets_something(tmp_path: Path) -
             record("session_meta", {"id": OTHER, "selected_capability_roots": [1]}, 3),
         ],
     )
-    rewriter = Rewriter(transcript, Policy("untrusted"))
+    rewriting = rewriter(transcript, Policy("untrusted"))
     target = tmp_path / "composed"
     with target.open("wb") as stream:
-        compose(rewriter, stream)
+        compose(rewriting, stream)
     _, context, settings, meta = parsed(target.read_bytes())
     assert context["payload"] == {"approval_policy": "untrusted"}
     assert settings["payload"] == settings_event()
     assert meta["payload"] == {"id": OTHER}
     assert [r["ordinal"] for r in (context, settings, meta)] == [1, 2, 3]
-    assert rewriter.removed >= {"approval_policy", "selected_capability_roots"}
+    assert rewriting.removed >= {"approval_policy", "selected_capability_roots"}
 
 
 def test_missing_ordinals_are_given_after_the_last(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Sidecars: one mapping for each origin, checked when written and when read."""
+"""Sidecars: one mapping for each pair of sessions, checked when written and when read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from codex_session_sync.errors import HomeError
 from codex_session_sync.lineage.sidecar import (
     Mapping,
     fingerprint,
-    local_ids,
+    mappings_of,
     read_sidecar,
     sidecar_path,
     with_mapping,
@@ -32,9 +32,14 @@ def mapping(origin: int, local: int, when: str = "2026-03-02T09:00:00.000Z") -> 
         session_id(local),
         fingerprint(CHAIN, 100),
         fingerprint(Chain(), 0),
+        {"name": f"from {origin}", "archived": False, "git_branch": None},
         "20260302T090000000000Z-00000000",
         when,
     )
+
+
+def local_ids(text: str, lineage: str, origin: str) -> list[str]:
+    return [one.local_session_id for one in mappings_of(text, lineage, origin)]
 
 
 def test_a_fingerprint_names_the_last_link() -> None:
@@ -58,13 +63,28 @@ def test_a_mapping_is_added_and_found(tmp_path: Path) -> None:
     assert read_sidecar(tmp_path, LINEAGE) == text
 
 
-def test_the_last_mapping_of_an_origin_stands() -> None:
+def test_the_last_mapping_of_a_pair_stands() -> None:
+    later = mapping(1, 2, "2026-03-03T09:00:00.000Z")
     text = with_mapping(None, LINEAGE, mapping(1, 2))
     text = with_mapping(text, LINEAGE, mapping(3, 4))
-    text = with_mapping(text, LINEAGE, mapping(1, 5, "2026-03-03T09:00:00.000Z"))
-    assert local_ids(text, LINEAGE, session_id(1)) == [session_id(5)]
-    assert local_ids(text, LINEAGE, session_id(3)) == [session_id(4)]
+    text = with_mapping(text, LINEAGE, later)
+    assert mappings_of(text, LINEAGE, session_id(1)) == [later]
+    assert mappings_of(text, LINEAGE, session_id(3)) == [mapping(3, 4)]
     assert len(json.loads(text)["mappings"]) == 2
+
+
+def test_one_session_may_stand_here_more_than_once() -> None:
+    """A branch beside the session that it parted from: both lines keep their mapping."""
+    text = None
+    for one in (mapping(1, 5), mapping(1, 2), mapping(4, 5)):
+        text = with_mapping(text, LINEAGE, one)
+    assert text is not None
+    assert mappings_of(text, LINEAGE, session_id(1)) == [mapping(1, 2), mapping(1, 5)]
+    assert mappings_of(text, LINEAGE, session_id(4)) == [mapping(4, 5)]
+    moved = mapping(1, 5, "2026-03-03T09:00:00.000Z")
+    text = with_mapping(text, LINEAGE, moved)
+    assert mappings_of(text, LINEAGE, session_id(1)) == [mapping(1, 2), moved]
+    assert mappings_of(text, LINEAGE, session_id(4)) == [mapping(4, 5)]
 
 
 @settings(max_examples=25, deadline=None)
@@ -77,10 +97,10 @@ def test_the_order_of_additions_does_not_show(pairs: list[tuple[int, int]]) -> N
         assert text is not None
         return text
 
-    last = dict(pairs)
-    assert build(pairs) == build(sorted(last.items()))
-    for origin, local in last.items():
-        assert local_ids(build(pairs), LINEAGE, session_id(origin)) == [session_id(local)]
+    assert build(pairs) == build(sorted(set(pairs)))
+    for origin in {origin for origin, _ in pairs}:
+        wanted = sorted({session_id(local) for one, local in pairs if one == origin})
+        assert local_ids(build(pairs), LINEAGE, session_id(origin)) == wanted
 
 
 def damaged() -> dict[str, str]:
@@ -100,6 +120,10 @@ def damaged() -> dict[str, str]:
         "more": changed(more=1),
         "no id": in_mapping(local_session_id="../../x"),
         "no head": in_mapping(incoming={"entries": 1, "head": "x", "size": 1}),
+        "no metadata": in_mapping(metadata={}),
+        "metadata of a kind": in_mapping(
+            metadata={"name": 5, "archived": False, "git_branch": None}
+        ),
         "negative": in_mapping(incoming={"entries": -1, "head": None, "size": 1}),
     }
 
@@ -107,7 +131,7 @@ def damaged() -> dict[str, str]:
 @pytest.mark.parametrize("text", damaged().values(), ids=damaged())
 def test_a_damaged_sidecar_is_not_used(text: str) -> None:
     for use in (
-        lambda: local_ids(text, LINEAGE, session_id(1)),
+        lambda: mappings_of(text, LINEAGE, session_id(1)),
         lambda: with_mapping(text, LINEAGE, mapping(3, 4)),
     ):
         with pytest.raises(HomeError) as caught:

@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 
 from builders import Session, dump
-from codex_session_sync.codex.thread_row import LOCAL_REFERENCES, thread_row
+from codex_session_sync.codex.thread_row import (
+    LOCAL_REFERENCES,
+    Placed,
+    advanced_row,
+    thread_row,
+)
 from codex_session_sync.model import Row, Transcript
 from rollouts import put, read
 
@@ -75,13 +80,18 @@ LATER = ("made_at INTEGER", "made_ms INTEGER", "is_new BOOLEAN", "use_count INTE
 NEW = OLD + "".join(f"ALTER TABLE threads ADD COLUMN {column};" for column in ADDED)
 PATH = "/home/bob/.codex/sessions/2026/03/02/rollout.jsonl"
 
-NATURAL: Any = {
-    "path": PATH,
-    "archived": False,
-    "name": None,
-    "cwd": None,
-    "approval_policy": None,
-}
+
+def row_of(
+    columns: Mapping[str, bool],
+    transcript: Transcript,
+    source: Row | None = None,
+    approval_policy: str | None = None,
+    **placed: Any,
+) -> Row:
+    """A row for a session that stands at PATH under its own id, unless ``placed`` differs."""
+    natural: Any = {"path": PATH, "archived": False, "name": None, "cwd": None}
+    place = Placed(**{"session_id": transcript.session_id, **natural, **placed})
+    return thread_row(columns, transcript, source, place, approval_policy)
 
 
 def columns(schema: str) -> dict[str, bool]:
@@ -185,7 +195,7 @@ def test_tables_are_those_of_the_releases() -> None:
 
 @pytest.mark.parametrize("schema", [OLD, NEW], ids=["0.118.0", "0.169.0"])
 def test_row_is_derived_from_the_transcript(transcript: Transcript, schema: str) -> None:
-    row = thread_row(columns(schema), transcript, None, **NATURAL)
+    row = row_of(columns(schema), transcript)
     assert stored(schema, row) == {name: DERIVED[name] for name in columns(schema)}
 
 
@@ -193,7 +203,7 @@ def test_row_is_derived_from_the_transcript(transcript: Transcript, schema: str)
 def test_row_of_a_session_that_says_nothing(tmp_path: Path, schema: str) -> None:
     head = {"timestamp": "", "type": "session_meta", "payload": {"id": SESSION.id}}
     found = read([put(tmp_path, SESSION.file_name, dump([head]))], SESSION.id)
-    row = stored(schema, thread_row(columns(schema), found, None, **NATURAL))
+    row = stored(schema, row_of(columns(schema), found))
     assert (row["title"], row["cwd"], row["source"]) == ("", "", "cli")
     assert (row["model_provider"], row["created_at"], row["memory_mode"]) == (
         "openai",
@@ -222,7 +232,7 @@ DECIDED = {"id", "rollout_path", "history_mode", "archived", "archived_at", "nam
 @pytest.mark.parametrize("schema", [OLD, NEW], ids=["0.118.0", "0.169.0"])
 def test_what_the_package_gives_is_kept(transcript: Transcript, schema: str) -> None:
     given = given_row()
-    row = stored(schema, thread_row(columns(schema), transcript, given, **NATURAL))
+    row = stored(schema, row_of(columns(schema), transcript, given))
     expected = {name: given[name] for name in columns(schema)}
     expected |= {name: DERIVED[name] for name in DECIDED & columns(schema).keys()}
     expected |= {name: None for name in LOCAL_REFERENCES if name in columns(schema)}
@@ -231,7 +241,7 @@ def test_what_the_package_gives_is_kept(transcript: Transcript, schema: str) -> 
 
 def test_row_of_an_old_release_is_completed_for_a_new_one(transcript: Transcript) -> None:
     given = {name: value for name, value in given_row().items() if name in columns(OLD)}
-    row = stored(NEW, thread_row(columns(NEW), transcript, given, **NATURAL))
+    row = stored(NEW, row_of(columns(NEW), transcript, given))
     for name in columns(NEW).keys() - columns(OLD).keys():
         assert row[name] == DERIVED[name], name
     assert row["title"] == "given title"
@@ -240,12 +250,12 @@ def test_row_of_an_old_release_is_completed_for_a_new_one(transcript: Transcript
 @pytest.mark.parametrize("nothing", [None, ""])
 @pytest.mark.parametrize("column", ["preview", "first_user_message", "title"])
 def test_empty_texts_are_derived(transcript: Transcript, column: str, nothing: str | None) -> None:
-    row = thread_row(columns(NEW), transcript, {**given_row(), column: nothing}, **NATURAL)
+    row = row_of(columns(NEW), transcript, {**given_row(), column: nothing})
     assert row[column] == "first"
 
 
 def test_nulls_of_the_package_are_derived(transcript: Transcript) -> None:
-    row = thread_row(columns(NEW), transcript, dict.fromkeys(DERIVED), **NATURAL)
+    row = row_of(columns(NEW), transcript, dict.fromkeys(DERIVED))
     assert stored(NEW, row) == dict(DERIVED)
 
 
@@ -257,7 +267,7 @@ def test_what_the_sync_decides_wins(transcript: Transcript) -> None:
         "cwd": "/here",
         "approval_policy": "untrusted",
     }
-    row = stored(NEW, thread_row(columns(NEW), transcript, given_row(), **decided))
+    row = stored(NEW, row_of(columns(NEW), transcript, given_row(), **decided))
     assert (row["rollout_path"], row["cwd"], row["approval_mode"]) == (
         "/elsewhere",
         "/here",
@@ -268,22 +278,22 @@ def test_what_the_sync_decides_wins(transcript: Transcript) -> None:
 
 
 def test_archived_session_has_a_time(transcript: Transcript) -> None:
-    archived = {**NATURAL, "archived": True}
-    assert thread_row(columns(NEW), transcript, None, **archived)["archived_at"] == 1_772_442_004
+    archived: dict[str, Any] = {"archived": True}
+    assert row_of(columns(NEW), transcript, None, **archived)["archived_at"] == 1_772_442_004
     given = {"archived": 1, "archived_at": None, "updated_at": 99}
-    assert thread_row(columns(NEW), transcript, given, **archived)["archived_at"] == 99
+    assert row_of(columns(NEW), transcript, given, **archived)["archived_at"] == 99
     given = {"archived": 1, "archived_at": 5}
-    assert thread_row(columns(NEW), transcript, given, **NATURAL)["archived_at"] is None
+    assert row_of(columns(NEW), transcript, given)["archived_at"] is None
 
 
 def test_local_references_do_not_come_along(transcript: Transcript) -> None:
-    row = thread_row(columns(NEW), transcript, given_row(), **NATURAL)
+    row = row_of(columns(NEW), transcript, given_row())
     assert {row[name] for name in LOCAL_REFERENCES} == {None}
 
 
 def test_defaults_are_left_to_the_table(transcript: Transcript) -> None:
     table = NEW + "ALTER TABLE threads ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm';"
-    row = thread_row(columns(table), transcript, None, **NATURAL)
+    row = row_of(columns(table), transcript)
     assert "mood" not in row
     assert "reasoning_effort" not in row
     assert stored(table, row)["mood"] == "calm"
@@ -291,35 +301,117 @@ def test_defaults_are_left_to_the_table(transcript: Transcript) -> None:
 
 def test_needed_columns_of_a_later_release_are_never_null(transcript: Transcript) -> None:
     schema, found = with_later_columns(NEW)
-    row = stored(schema, thread_row(found, transcript, None, **NATURAL))
+    row = stored(schema, row_of(found, transcript))
     later = [row[column.split()[0]] for column in LATER]
     assert later == [0, 0, 0, 0, ""]
     given = {column.split()[0]: 5 for column in LATER}
-    row = stored(schema, thread_row(found, transcript, given, **NATURAL))
+    row = stored(schema, row_of(found, transcript, given))
     assert [row[column.split()[0]] for column in LATER] == [5, 5, 5, 5, "5"]
 
 
 def test_row_has_only_columns_of_the_table(transcript: Transcript) -> None:
-    assert thread_row({}, transcript, given_row(), **NATURAL) == {}
+    assert row_of({}, transcript, given_row()) == {}
     few = {"id": True, "title": False}
-    assert thread_row(few, transcript, None, **NATURAL) == {"id": SESSION.id, "title": "first"}
+    assert row_of(few, transcript) == {"id": SESSION.id, "title": "first"}
 
 
 def test_legacy_session(tmp_path: Path) -> None:
     found = transcript_of(tmp_path, replace(SESSION, legacy=True))
-    row = stored(NEW, thread_row(columns(NEW), found, {"history_mode": "paginated"}, **NATURAL))
+    row = stored(NEW, row_of(columns(NEW), found, {"history_mode": "paginated"}))
     assert (row["history_mode"], row["first_user_message"]) == ("legacy", "first")
     assert (row["tokens_used"], row["cli_version"]) == (30, "0.118.0")
 
 
 def test_fork_is_shown_by_where_it_begins_and_titled_by_its_own_words(tmp_path: Path) -> None:
     parent = Session(1).say("of the parent")
-    row = thread_row(
-        columns(NEW), transcript_of(tmp_path, parent, parent.fork(2).say("own")), None, **NATURAL
-    )
+    row = row_of(columns(NEW), transcript_of(tmp_path, parent, parent.fork(2).say("own")))
     assert (row["title"], row["first_user_message"]) == ("own", "own")
     assert row["preview"] == "of the parent"
     assert row["tokens_used"] == 15
     silent = transcript_of(tmp_path, parent, parent.fork(3))
-    row = thread_row(columns(NEW), silent, None, **NATURAL)
+    row = row_of(columns(NEW), silent)
     assert (row["title"], row["preview"], row["tokens_used"]) == ("", "of the parent", 0)
+
+
+# --- a row that goes on --------------------------------------------------------------------------
+
+CONTINUED = 1_772_442_004_500
+
+
+def advanced(
+    transcript: Transcript, known: Mapping[str, Any], source: Row | None = None, **follow: Any
+) -> dict[str, Any]:
+    """What is another value in the row after its session went on."""
+    before = dict(known)
+    row = advanced_row(known, transcript, source, path=str(known["rollout_path"]), follow=follow)
+    assert dict(known) == before
+    assert row.keys() == known.keys(), "a column is made or lost"
+    return {name: row[name] for name in row if row[name] != known[name]}
+
+
+def local_row() -> dict[str, Any]:
+    """A local row, older than the transcript, in which every value is one of its own."""
+    texts = {name: f"local {name}" for name, value in DERIVED.items() if isinstance(value, str)}
+    own = dict.fromkeys(DERIVED) | texts
+    return own | {
+        "id": SESSION.id,
+        "created_at": 7,
+        "created_at_ms": 7000,
+        "updated_at": 8,
+        "updated_at_ms": 8000,
+        "recency_at": 9,
+        "recency_at_ms": 9000,
+        "tokens_used": 5,
+        "has_user_event": 1,
+        "is_pinned": 1,
+        "archived": 0,
+    }
+
+
+def test_times_and_counters_go_on_and_the_rest_stays(transcript: Transcript) -> None:
+    assert advanced(transcript, local_row()) == {
+        "updated_at": CONTINUED // 1000,
+        "updated_at_ms": CONTINUED,
+        "recency_at": CONTINUED // 1000,
+        "recency_at_ms": CONTINUED,
+        "tokens_used": 30,
+    }
+
+
+def test_the_source_knows_better_than_the_transcript(transcript: Transcript) -> None:
+    later = {"updated_at": 1_800_000_000, "updated_at_ms": 1_800_000_000_123, "tokens_used": 77}
+    found = advanced(transcript, local_row(), {**given_row(), **later})
+    assert found == {**later, "recency_at": 77}
+    nothing = advanced(transcript, local_row(), dict.fromkeys(DERIVED))
+    assert nothing["tokens_used"] == 30
+
+
+def test_nothing_goes_back(transcript: Transcript) -> None:
+    ahead = local_row() | dict.fromkeys(
+        ("updated_at", "updated_at_ms", "recency_at", "recency_at_ms", "tokens_used"), 10**15
+    )
+    assert advanced(transcript, ahead) == {}
+    assert advanced(transcript, ahead, given_row()) == {}
+
+
+def test_columns_that_the_table_lacks_stay_away(transcript: Transcript) -> None:
+    few = {"id": SESSION.id, "rollout_path": "local", "tokens_used": None}
+    assert advanced(transcript, few, given_row(), git_branch="b") == {"tokens_used": 77}
+
+
+def test_name_and_branch_follow(transcript: Transcript) -> None:
+    found = advanced(transcript, local_row(), name="there", git_branch="main")
+    assert (found["name"], found["git_branch"]) == ("there", "main")
+
+
+def test_the_archive_follows(transcript: Transcript) -> None:
+    found = advanced(transcript, local_row(), archived=True)
+    assert (found["archived"], found["archived_at"]) == (1, CONTINUED // 1000)
+    there = local_row() | {"archived": 1, "archived_at": 55}
+    found = advanced(transcript, there, archived=False)
+    assert (found["archived"], found["archived_at"]) == (0, None)
+
+
+def test_the_row_follows_its_file(transcript: Transcript) -> None:
+    row = advanced_row(local_row(), transcript, None, path="/moved", follow={})
+    assert row["rollout_path"] == "/moved"

@@ -1,4 +1,4 @@
-"""``demo``: the main job on a shipped sample, in a throw-away home."""
+"""``demo``: the main job on shipped samples, in a throw-away home."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -17,35 +18,60 @@ from ..report.envelope import Report
 from . import inspect_package, list_transactions, sync
 
 SAMPLE = "garden.tar.zst"
+TABLET = "garden-tablet.tar.zst"
+LATER = "garden-later.tar.zst"
 
-STEPS: tuple[tuple[str, str, click.Command, tuple[str, ...]], ...] = (
-    (
-        "Look at the package",
-        "Each session is read, its conversation fingerprinted, and compared with what the home "
-        "has. The home is empty, so all of them are new. Nothing is written.",
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command that the demonstration runs, with what it shows."""
+
+    title: str
+    meaning: str
+    command: click.Command
+    package: str | None = None
+    more: tuple[str, ...] = ()
+
+
+STEPS = (
+    Step(
+        "Look at a package",
+        "Each session is compared with what the home has. It is empty: all are new.",
         inspect_package.command,
-        (),
+        SAMPLE,
     ),
-    (
+    Step(
         "Bring it in",
-        "Without --execute this would only plan. The fork is written with the history that it "
-        "shares with its parent, so that it needs no other file.",
+        "Each session is written with its whole history, so that it needs no other file.",
         sync.command,
+        SAMPLE,
         ("--execute",),
     ),
-    (
-        "Bring the same package in again",
-        "Fingerprints tell that every session is here already. However often a package comes, "
-        "nothing is doubled and nothing is touched.",
+    Step(
+        "Bring in what was added on another machine",
+        "The beans went on there. The new turn is appended to the session that is here.",
         sync.command,
+        TABLET,
         ("--execute",),
     ),
-    (
+    Step(
+        "Bring in a later package of the first machine",
+        "The roses went on. The beans went another way: that way becomes a branch.",
+        sync.command,
+        LATER,
+        ("--execute",),
+    ),
+    Step(
+        "Bring it in again",
+        "The branch is found by its conversation. Nothing is doubled, nothing is touched.",
+        sync.command,
+        LATER,
+        ("--execute",),
+    ),
+    Step(
         "Ask what was done",
-        "What was written is one transaction in the home's journal. The second sync wrote "
-        "nothing, so it is none.",
+        "Each sync that wrote is one transaction in the home's journal.",
         list_transactions.command,
-        (),
     ),
 )
 
@@ -59,18 +85,17 @@ STEPS: tuple[tuple[str, str, click.Command, tuple[str, ...]], ...] = (
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(codex_home: Path | None, as_json: bool) -> Report:
-    """Show the main job on a small package that comes with this program.
+    """Show the main job on small packages that come with this program.
 
-    Inspects it, syncs it into a throw-away home, and syncs it again. Your own Codex home is not
-    touched, and Codex itself is not started.
+    Looks at one, brings it into a throw-away home, then others in which its sessions went on and
+    went another way. Your own Codex home is not touched, and Codex itself is not started.
     """
     del as_json
     with (
         _throw_away_home(codex_home) as home,
         as_file(files("codex_session_sync.sample")) as folder,
     ):
-        sample = str(folder / SAMPLE)
-        steps = [_step(home, sample, *step) for step in STEPS]
+        steps = [_run(step, home, folder) for step in STEPS]
     data = {"home": str(home), "kept": codex_home is not None, "steps": steps}
     failed = [step for step in steps if step["exit_code"]]
     if failed:
@@ -78,19 +103,17 @@ def command(codex_home: Path | None, as_json: bool) -> Report:
     return Report("demo", "ok", data)
 
 
-def _step(
-    home: Path, sample: str, title: str, meaning: str, called: click.Command, more: tuple[str, ...]
-) -> Json:
-    package = [] if called is list_transactions.command else [sample]
-    no_prime = ["--no-prime"] if called is sync.command else []
-    report = called.main(
-        [*package, *more, *no_prime, "--codex-home", str(home)], standalone_mode=False
+def _run(step: Step, home: Path, samples: Path) -> Json:
+    package = [] if step.package is None else [str(samples / step.package)]
+    no_prime = ["--no-prime"] if step.command is sync.command else []
+    report = step.command.main(
+        [*package, *step.more, *no_prime, "--codex-home", str(home)], standalone_mode=False
     )
     assert isinstance(report, Report)
-    shown = ["codex-session-sync", report.command, *(Path(p).name for p in package), *more]
+    shown = ["codex-session-sync", report.command, *(Path(p).name for p in package), *step.more]
     return {
-        "title": title,
-        "meaning": meaning,
+        "title": step.title,
+        "meaning": step.meaning,
         "command": " ".join(shown),
         "report": report.command,
         "status": report.status,

@@ -9,12 +9,13 @@ import click
 from ..journal.log import Journal
 from ..package.members import parse_limits
 from ..package.reader import open_package
-from ..plan import make_plan
+from ..plan import Choices, Collision, Diverged, make_plan
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from ..report.progress import byte_progress
 from ..sync import counts, session_json
 from .options import (
+    choice_options,
     common,
     home_of,
     package_argument,
@@ -28,11 +29,14 @@ from .options import (
 @click.command("inspect-package")
 @package_argument
 @session_option
+@choice_options
 @common
 def command(
     pkg: Path,
     limits: tuple[str, ...],
     sessions: tuple[str, ...],
+    on_diverged: Diverged,
+    on_collision: Collision,
     codex_home: str | None,
     as_json: bool,
 ) -> Report:
@@ -51,7 +55,8 @@ def command(
     with open_package(pkg, parse_limits(limits)) as package:
         total = sum(file.size for file in package.tree.files.values())
         with byte_progress("reading", total) as progress:
-            plan = make_plan(package, home, only=sessions, progress=progress)
+            choices = Choices(on_diverged, on_collision)
+            plan = make_plan(package, home, only=sessions, choices=choices, progress=progress)
         found = [session_json(session) for session in plan.sessions]
     return Report(
         "inspect-package",

@@ -52,6 +52,24 @@ def session_option(function: Decorated) -> Decorated:
     )(function)
 
 
+def choice_options(function: Decorated) -> Decorated:
+    """``--on-diverged`` and ``--on-collision``: what to do where there is a choice."""
+    function = click.option(
+        "--on-collision",
+        type=click.Choice(["refuse", "import-as-new"]),
+        default="refuse",
+        show_default=True,
+        help="What to do with a session whose id another, unrelated one has here.",
+    )(function)
+    return click.option(
+        "--on-diverged",
+        type=click.Choice(["branch", "refuse"]),
+        default="branch",
+        show_default=True,
+        help="What to do with a session that went another way than the local one.",
+    )(function)
+
+
 def home_of(codex_home: str | None) -> CodexHome:
     """The home that a command works on. Raises HomeError."""
     try:

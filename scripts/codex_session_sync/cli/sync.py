@@ -17,13 +17,14 @@ from ..model import Action, Plan, Result
 from ..package.members import parse_limits
 from ..package.reader import open_package
 from ..package.sessions import Package
-from ..plan import make_plan
+from ..plan import Choices, Collision, Diverged, make_plan
 from ..policy import local_policy
 from ..recovery import unfinished_notices
 from ..report.envelope import Report, Status
 from ..report.progress import byte_progress
 from ..sync import Execution, counts, execute, is_idle, not_executed, session_json
 from .options import (
+    choice_options,
     common,
     home_of,
     outcome_problems,
@@ -38,6 +39,7 @@ from .options import (
 @click.command("sync")
 @package_argument
 @session_option
+@choice_options
 @click.option("--execute", "do_it", is_flag=True, help="Do it. Without this, only plan.")
 @click.option(
     "--trust-package",
@@ -55,6 +57,8 @@ def command(
     pkg: Path,
     limits: tuple[str, ...],
     sessions: tuple[str, ...],
+    on_diverged: Diverged,
+    on_collision: Collision,
     do_it: bool,
     trust_package: bool,
     codex_bin: str | None,
@@ -81,7 +85,8 @@ def command(
         known = home.sync_dir.exists()
         if do_it and known:
             stack.enter_context(home_lock(home.sync_dir, "sync"))
-        plan = _plan(package, home, sessions)
+        choices = Choices(on_diverged, on_collision)
+        plan = _plan(package, home, sessions, choices)
         if not do_it:
             return _planned(plan, home)
         if not known and is_idle(plan):
@@ -90,7 +95,7 @@ def command(
             # The first sync of this home: the lock makes its folder, so the plan came before it.
             stack.enter_context(home_lock(home.sync_dir, "sync"))
             if Journal(home.sync_dir).ids():
-                plan = _plan(package, home, sessions)
+                plan = _plan(package, home, sessions, choices)
         with byte_progress("writing", package.summary()["bytes"]) as progress:
             policy = local_policy(home, trusted=trust_package)
             done = execute(
@@ -99,9 +104,9 @@ def command(
         return _executed(plan, done)
 
 
-def _plan(package: Package, home: CodexHome, sessions: tuple[str, ...]) -> Plan:
+def _plan(package: Package, home: CodexHome, sessions: tuple[str, ...], choices: Choices) -> Plan:
     with byte_progress("reading", package.summary()["bytes"]) as progress:
-        return make_plan(package, home, only=sessions, progress=progress)
+        return make_plan(package, home, only=sessions, choices=choices, progress=progress)
 
 
 def _planned(plan: Plan, home: CodexHome) -> Report:

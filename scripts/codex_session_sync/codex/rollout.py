@@ -37,6 +37,14 @@ MAX_LINE_BYTES = 64 << 20
 MAX_DEPTH = 127
 """How deep Codex reads objects and arrays in each other, the record itself being the first."""
 
+_SHOWN = {
+    "user_message": "UserMessage",
+    "agent_message": "AgentMessage",
+    "agent_reasoning": "Reasoning",
+    "context_compacted": "ContextCompaction",
+}
+"""Legacy events and the items that stand for them in a paginated transcript."""
+
 _CHUNK = 1 << 20
 
 
@@ -143,6 +151,19 @@ def _too_deep(record: Json) -> bool:
         values = (v for c in level for v in (c.values() if isinstance(c, dict) else c))
         level = [value for value in values if isinstance(value, dict | list)]
     return bool(level)
+
+
+def record_key(record: Json) -> str:
+    """What tells a record from others of its session in either history mode: time and kind."""
+    kind = record["type"]
+    if kind == EVENT:
+        payload = record["payload"]
+        kind = payload.get("type")
+        item = payload.get("item")
+        if kind == "item_completed" and isinstance(item, dict):
+            kind = item.get("type")
+        kind = _SHOWN.get(str(kind), kind)
+    return f"{record['timestamp']} {kind}"
 
 
 def dump_record(record: Json) -> bytes:

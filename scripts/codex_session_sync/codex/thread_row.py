@@ -7,6 +7,7 @@ takes up a rollout without a row.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -21,21 +22,27 @@ LOCAL_REFERENCES = ("thread_section_id", "section_position", "section_entered_at
 Value = str | int | float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A session as it stands here: id, absolute rollout path, the name that Codex shows, folder."""
+
+    session_id: str
+    path: str
+    archived: bool
+    name: str | None
+    cwd: str | None
+
+
 def thread_row(
     columns: Mapping[str, bool],
     transcript: Transcript,
     source: Row | None,
-    *,
-    path: str,
-    archived: bool,
-    name: str | None,
-    cwd: str | None,
+    placed: Placed,
     approval_policy: str | None,
 ) -> Row:
     """A complete row for a table with these ``columns`` (name to needed, as state_db has it).
 
-    ``path`` is the absolute rollout path, ``name`` what Codex shows as the session's name, ``cwd``
-    its directory here; ``approval_policy`` replaces the package's unless None.
+    ``source`` is the package's row, ``approval_policy`` takes the place of its own unless None.
     """
     derived = _derived(transcript)
     given = {k: v for k, v in (source or {}).items() if v is not None}
@@ -44,15 +51,15 @@ def thread_row(
         row[column] = given.get(column) or derived[column]
     row |= dict.fromkeys(LOCAL_REFERENCES)
     row |= {
-        "id": transcript.session_id,
-        "rollout_path": path,
+        "id": placed.session_id,
+        "rollout_path": placed.path,
         "history_mode": transcript.mode,
-        "archived": int(archived),
-        "archived_at": (row.get("archived_at") or row["updated_at"]) if archived else None,
-        "name": name,
+        "archived": int(placed.archived),
+        "archived_at": (row.get("archived_at") or row["updated_at"]) if placed.archived else None,
+        "name": placed.name,
     }
-    if cwd:
-        row["cwd"] = cwd
+    if placed.cwd:
+        row["cwd"] = placed.cwd
     if approval_policy is not None:
         row["approval_mode"] = approval_policy
     return {
@@ -63,6 +70,39 @@ def thread_row(
 
 
 _NULLABLE_KEPT = frozenset({*LOCAL_REFERENCES, "archived_at", "name"})
+
+
+def advanced_row(
+    known: Row, transcript: Transcript, source: Row | None, *, path: str, follow: Mapping[str, Any]
+) -> Row:
+    """The local row after its session was continued by ``transcript``: times and counters go on.
+
+    ``follow`` holds what of name, archive state and branch follows the source.
+    """
+    given = {**_derived(transcript), **{k: v for k, v in (source or {}).items() if v is not None}}
+    row = dict(known)
+    for column in _ADVANCING:
+        if column in row and isinstance(given.get(column), int):
+            row[column] = max(int(row[column] or 0), int(given[column] or 0))
+    if row.get("rollout_path") != path:
+        row["rollout_path"] = path
+    if follow.get("name") and "name" in row:
+        row["name"] = follow["name"]
+    if follow.get("git_branch") and "git_branch" in row:
+        row["git_branch"] = follow["git_branch"]
+    if "archived" in follow:
+        row["archived"] = int(follow["archived"])
+        row["archived_at"] = row["updated_at"] if follow["archived"] else None
+    return row
+
+
+_ADVANCING = (
+    "updated_at",
+    "updated_at_ms",
+    "recency_at",
+    "recency_at_ms",
+    "tokens_used",
+)
 
 
 def _derived(transcript: Transcript) -> dict[str, Value]:

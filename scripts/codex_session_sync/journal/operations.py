@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import BinaryIO, ClassVar, Literal, Protocol
 
 from ..codex.state_db import KEY, StateDb
 from ..durable import append, place, safe_join, sync_folder, write_atomic
@@ -21,6 +22,8 @@ from ..errors import HomeError
 from ..model import Json, Row
 
 Place = Literal["home", "sync"]
+
+_CHUNK = 1 << 20
 
 HOME_CHANGED = "home_changed"
 """The code of the error that an operation raises where another program was at work."""
@@ -187,6 +190,96 @@ class AppendText:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtendFile:
+    """Bytes added at the end of a transcript; ``staged`` names them in the transaction's folder.
+
+    ``size``, in bytes, and ``mtime_ns`` are the file's before; ``added`` and ``sha256`` describe
+    what is added.
+    """
+
+    path: str
+    staged: str
+    size: int
+    mtime_ns: int
+    added: int
+    sha256: str
+    mtime_ns_after: int
+    kind: ClassVar[str] = "extend_file"
+
+    def apply(self, site: Site) -> None:
+        target = site.resolve("home", self.path)
+        if _size(target) != self.size:
+            self._expect(target, site)
+            os.truncate(target, self.size)
+        with (site.staged / self.staged).open("rb") as source, target.open("ab") as stream:
+            shutil.copyfileobj(source, stream, _CHUNK)
+        os.utime(target, ns=(self.mtime_ns_after, self.mtime_ns_after))
+
+    def undo(self, site: Site) -> None:
+        target = site.resolve("home", self.path)
+        if _size(target) != self.size:
+            self._expect(target, site)
+            os.truncate(target, self.size)
+        os.utime(target, ns=(self.mtime_ns, self.mtime_ns))
+
+    def touched(self, site: Site) -> Path | None:
+        return site.resolve("home", self.path)
+
+    def _expect(self, target: Path, site: Site) -> None:
+        """Raise HomeError unless what lies behind the old end is ours, whole or cut short."""
+        size = _size(target)
+        if size is None or size < self.size:
+            raise _unexpected(self.path, "is shorter than before this transaction")
+        if size > self.size + self.added:
+            raise _unexpected(self.path, "has been continued by another program")
+        waiting = site.staged / self.staged
+        with target.open("rb") as stream:
+            stream.seek(self.size)
+            if waiting.exists():
+                ours = _begins_with(waiting, stream)
+            else:
+                ours = hashlib.file_digest(stream, "sha256").hexdigest() == self.sha256
+        if not ours:
+            raise _unexpected(self.path, "has been continued by another program")
+
+
+@dataclass(frozen=True, slots=True)
+class MoveFile:
+    """A file that gets another place in the home; nothing may be there."""
+
+    path: str
+    new_path: str
+    size: int
+    kind: ClassVar[str] = "move_file"
+
+    def apply(self, site: Site) -> None:
+        self._move(site, self.path, self.new_path)
+
+    def undo(self, site: Site) -> None:
+        self._move(site, self.new_path, self.path)
+
+    def touched(self, site: Site) -> Path | None:
+        return site.resolve("home", self.new_path)
+
+    def _move(self, site: Site, old: str, new: str) -> None:
+        source, target = site.resolve("home", old), site.resolve("home", new)
+        if not source.exists() and target.exists():
+            return
+        try:
+            if source.exists() and target.exists() and source.samefile(target):
+                source.unlink()  # A move that was cut short left both names.
+            else:
+                place(source, target)
+        except FileExistsError as error:
+            raise _unexpected(new, "already exists") from error
+        except FileNotFoundError as error:
+            raise _unexpected(old, "is gone") from error
+        # The new name first, so that the file never has none.
+        sync_folder(target.parent)
+        sync_folder(source.parent)
+
+
+@dataclass(frozen=True, slots=True)
 class PutRow:
     """A database row made or replaced; ``before`` None: there was none of this key."""
 
@@ -280,10 +373,19 @@ class PutDocument:
         write_atomic(target, wanted.encode())
 
 
-AnyOperation = MakeFolder | CreateFile | AppendText | PutRow | PutDocument
+AnyOperation = MakeFolder | CreateFile | ExtendFile | MoveFile | AppendText | PutRow | PutDocument
 
 KINDS: dict[str, Callable[..., AnyOperation]] = {
-    cls.kind: cls for cls in (MakeFolder, CreateFile, AppendText, PutRow, PutDocument)
+    cls.kind: cls
+    for cls in (
+        MakeFolder,
+        CreateFile,
+        ExtendFile,
+        MoveFile,
+        AppendText,
+        PutRow,
+        PutDocument,
+    )
 }
 
 
@@ -295,6 +397,15 @@ def to_json(operation: AnyOperation) -> Json:
 def from_json(document: Json) -> AnyOperation:
     """The operation that a journaled document (already schema-checked) describes."""
     return KINDS[document["kind"]](**{k: v for k, v in document.items() if k != "kind"})
+
+
+def _begins_with(path: Path, stream: BinaryIO) -> bool:
+    """Whether all that is left of ``stream`` is the beginning of a file."""
+    with path.open("rb") as whole:
+        while chunk := stream.read(_CHUNK):
+            if whole.read(len(chunk)) != chunk:
+                return False
+    return True
 
 
 def _size(path: Path) -> int | None:

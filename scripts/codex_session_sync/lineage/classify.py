@@ -28,22 +28,22 @@ class Candidate:
 def classify(incoming: Chain, candidates: Iterable[Candidate]) -> Decision:
     """Pick the best candidate and say what the incoming session is to it.
 
-    Of several candidates the one with the longest common prefix wins, an equal one first, then a
-    claimed one; the order given decides the rest. Without a common entry only a claimed candidate
-    counts, and then as a collision.
+    Of several candidates the one with the longest common prefix wins, an equal one first, then one
+    that is all prefix and can go on, then a claimed one; the order given decides the rest. Without
+    a common entry only a claimed candidate counts, and then as a collision.
     """
-    best: tuple[tuple[int, bool, bool], Candidate] | None = None
+    best: tuple[tuple[int, bool, bool, bool], Candidate] | None = None
     for candidate in candidates:
         common = common_entries(incoming, candidate.chain)
         if not common and not candidate.claimed:
             continue
         equal = common == len(incoming) == len(candidate.chain)
-        rank = (common, equal, candidate.claimed)
+        rank = (common, equal, common == len(candidate.chain), candidate.claimed)
         if best is None or rank > best[0]:
             best = (rank, candidate)
     if best is None:
         return Decision(Classification.NEW_LINEAGE, Relation.NONE, None, len(incoming), None, 0)
-    (common, _, _), candidate = best
+    (common, *_), candidate = best
     relation = relate(len(incoming), len(candidate.chain), common)
     return Decision(
         CLASS_OF[relation],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,9 +72,10 @@ def canonical_entry(record: Json, masks: Iterable[bytes]) -> bytes:
 
 @dataclass(slots=True)
 class _Turn:
-    """The entry digests of one turn, and where among them the user's words begin."""
+    """The entry digests of one turn, where each entry ends, and where the user's words begin."""
 
     digests: bytearray = field(default_factory=bytearray)
+    ends: array[int] = field(default_factory=lambda: array("q"))
     user_from: int | None = None
 
 
@@ -89,12 +91,13 @@ class Fingerprinter:
         self._turns = [_Turn()]
         self._last_user = 0
 
-    def add(self, record: Json) -> None:
-        """Take in one entry (a record for which ``is_entry`` holds)."""
-        digests = self._turns[-1].digests
+    def add(self, record: Json, end: int = 0) -> None:
+        """Take in one entry (a record for which ``is_entry`` holds) that ends at byte ``end``."""
+        turn = self._turns[-1]
         if record["payload"].get("role") == "user":
-            self._last_user = len(digests)
-        digests += hashlib.sha256(canonical_entry(record, self._masks)).digest()
+            self._last_user = len(turn.ends)
+        turn.digests += hashlib.sha256(canonical_entry(record, self._masks)).digest()
+        turn.ends.append(end)
 
     def note_event(self, payload: Json) -> None:
         """Take in an ``event_msg`` of a legacy session: turns begin, are a user's, are undone."""
@@ -119,12 +122,20 @@ class Fingerprinter:
                 links += last
         return Chain(bytes(links))
 
+    def ends(self) -> array[int]:
+        """Where each entry that stands ends, in the order of the chain."""
+        found = array("q")
+        for turn in self._turns:
+            found.extend(turn.ends)
+        return found
+
     def _roll_back(self, count: int) -> None:
         """Drop the last ``count`` turns of the user; of the very first its preamble stays."""
         users = [turn for turn in self._turns if turn.user_from is not None]
         for turn in users[max(0, len(users) - count) :]:
             keep = (turn.user_from or 0) if turn is users[0] else 0
-            del turn.digests[keep:]
+            del turn.digests[keep * Chain.LINK_BYTES :]
+            del turn.ends[keep:]
             turn.user_from = None
         self._last_user = 0
 

@@ -13,7 +13,7 @@ import orjson
 
 from .. import validation
 from ..errors import HomeError
-from ..model import Chain, Json, Transcript
+from ..model import Chain, Json
 from .fingerprint import FINGERPRINT_VERSION
 
 SCHEMA = "codex-session-sync/sidecar/1"
@@ -21,12 +21,17 @@ SCHEMA = "codex-session-sync/sidecar/1"
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One incoming session and the local one that stands for it, as of the last sync."""
+    """One incoming session and the local one that stands for it, as of the last sync.
+
+    ``incoming`` and ``local`` are fingerprints (see ``fingerprint``), ``metadata`` the source's
+    name, archive state and branch (see lineage.differences).
+    """
 
     origin_session_id: str
     local_session_id: str
     incoming: Json
     local: Json
+    metadata: Json
     transaction_id: str
     synced_at: str
 
@@ -37,6 +42,7 @@ class Mapping:
             "local_session_id": self.local_session_id,
             "incoming": self.incoming,
             "local": self.local,
+            "metadata": self.metadata,
             "transaction_id": self.transaction_id,
             "synced_at": self.synced_at,
         }
@@ -45,11 +51,6 @@ class Mapping:
 def fingerprint(chain: Chain, size: int) -> Json:
     """What a sidecar keeps of a transcript: entries, head link, size in bytes."""
     return {"entries": len(chain), "head": chain.head, "size": size}
-
-
-def transcript_size(transcript: Transcript) -> int:
-    """The bytes of a whole history, inherited parts included."""
-    return sum(part.size for part in transcript.slices)
 
 
 def sidecar_path(lineage: str) -> str:
@@ -66,29 +67,29 @@ def read_sidecar(sync_dir: Path, lineage: str) -> str | None:
 
 
 def with_mapping(text: str | None, lineage: str, mapping: Mapping) -> str:
-    """The sidecar's text after a mapping is added, or put in the place of the same origin's.
+    """The sidecar's text after a mapping is added, or put in the place of that of the same pair.
 
     Raises HomeError ``sidecar_invalid`` if ``text`` is no sidecar.
     """
     mappings = list(_mappings(text, lineage)) if text is not None else []
-    kept = [m for m in mappings if m["origin_session_id"] != mapping.origin_session_id]
+    pair = (mapping.origin_session_id, mapping.local_session_id)
+    kept = [m for m in mappings if (m["origin_session_id"], m["local_session_id"]) != pair]
     document = {
         "schema": SCHEMA,
         "lineage_id": lineage,
         "fingerprint_version": FINGERPRINT_VERSION,
         "mappings": sorted(
-            [*kept, mapping.to_json()], key=lambda m: (m["origin_session_id"], m["synced_at"])
+            [*kept, mapping.to_json()],
+            key=lambda m: (m["origin_session_id"], m["local_session_id"]),
         ),
     }
     validation.check("sidecar", document, f"sidecar {lineage}", HomeError)
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
-def local_ids(text: str, lineage: str, origin: str) -> list[str]:
-    """The local sessions that a sidecar maps an incoming one to."""
-    return [
-        m["local_session_id"] for m in _mappings(text, lineage) if m["origin_session_id"] == origin
-    ]
+def mappings_of(text: str, lineage: str, origin: str) -> list[Mapping]:
+    """What a sidecar says of one incoming session. Raises HomeError ``sidecar_invalid``."""
+    return [Mapping(**m) for m in _mappings(text, lineage) if m["origin_session_id"] == origin]
 
 
 def _mappings(text: str, lineage: str) -> Iterator[Json]:

@@ -116,7 +116,7 @@ def _demo(data: Json, out: Console) -> None:
     for number, step in enumerate(data["steps"], 1):
         out.print(f"[bold cyan]{number}. {step['title']}[/]")
         out.print(step["meaning"], highlight=False)
-        out.print(f"\n  [bold]$ {step['command']}[/]\n", highlight=False)
+        out.print(f"[bold]$ {step['command']}[/]", highlight=False)
         _PAINTERS[step["report"]](step["data"], out)
         out.print()
     if data["kept"]:
@@ -144,7 +144,7 @@ def _transactions(data: Json, out: Console) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("transaction", "kind", "status", "package", "counts"):
-        table.add_column(title, no_wrap=title != "package", overflow="ellipsis")
+        table.add_column(title, no_wrap=title not in ("package", "counts"))
     for item in data["transactions"]:
         status = item["status"]
         table.add_row(

@@ -1,1 +1,1 @@
-"""The package that ``demo`` shows; ``tests/make_sample.py`` makes it."""
+"""The packages that ``demo`` shows; ``tests/make_sample.py`` makes them."""

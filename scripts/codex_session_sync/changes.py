@@ -1,0 +1,181 @@
+"""From staged sessions to the operations that put them in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .codex.home import CodexHome
+from .codex.rollout import RolloutName
+from .codex.session_index import index_line, separator
+from .codex.state_db import StateDb
+from .codex.thread_row import Placed, advanced_row, thread_row
+from .journal.log import now
+from .journal.operations import (
+    AnyOperation,
+    AppendText,
+    CreateFile,
+    ExtendFile,
+    MakeFolder,
+    MoveFile,
+    PutDocument,
+    PutRow,
+)
+from .lineage.fingerprint import lineage_id
+from .lineage.sidecar import (
+    Mapping,
+    fingerprint,
+    read_sidecar,
+    sidecar_path,
+    with_mapping,
+)
+from .model import Row
+from .plan import packaged_metadata
+from .policy import Policy
+from .staging import Staged
+
+Pair = tuple[str, AnyOperation]
+"""A session's id in the package, and a change made for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The operations of one batch of a transaction; reads the home, writes nothing."""
+
+    home: CodexHome
+    database: StateDb | None
+    policy: Policy
+    transaction_id: str
+
+    def operations(self, staged: Sequence[Staged]) -> Iterator[Pair]:
+        """The operations of a batch, in the order in which they are applied."""
+        yield from self._folders(staged)
+        for one in staged:
+            for operation in self._files(one):
+                yield one.plan.session.session_id, operation
+        yield from self._rows(staged)
+        yield from self._names(staged)
+        yield from self._sidecars(staged)
+
+    def _folders(self, staged: Sequence[Staged]) -> Iterator[Pair]:
+        made: set[str] = set()
+        for one in staged:
+            for path in {one.path, self._final_path(one)}:
+                parts = path.split("/")[:-1]
+                for depth in range(1, len(parts) + 1):
+                    folder = "/".join(parts[:depth])
+                    if folder not in made and not (self.home.path / folder).is_dir():
+                        made.add(folder)
+                        yield one.plan.session.session_id, MakeFolder(folder)
+
+    def _files(self, one: Staged) -> Iterator[AnyOperation]:
+        local = one.target.local
+        if one.extends:
+            assert local is not None
+            yield ExtendFile(
+                one.path,
+                one.name,
+                local.file.size,
+                local.file.mtime_ns,
+                one.written.size,
+                one.written.sha256,
+                one.mtime_ns,
+            )
+        else:
+            yield CreateFile(one.path, one.name, one.written.size, one.written.sha256)
+            if local is not None:
+                # The plain file has taken its place; it is kept with the transaction.
+                kept = f"session-sync/transactions/{self.transaction_id}/{local.file.name}"
+                old = local.file.path.relative_to(self.home.path).as_posix()
+                yield MoveFile(old, kept, local.file.size)
+        final = self._final_path(one)
+        if final != one.path:
+            yield MoveFile(one.path, final, one.size)
+
+    def _final_path(self, one: Staged) -> str:
+        """Where the transcript lies in the end: archived or not, as the source has it."""
+        archived = one.target.metadata.get("archived")
+        if archived is None:
+            return one.path
+        name = one.path.rsplit("/", 1)[-1]
+        file = one.target.local.file if one.target.local else one.transcript.file
+        rollout = RolloutName(file.stamp, file.thread_id, file.segment_id, compressed=False)
+        return self.home.rollout_path(rollout, name, archived=archived)
+
+    def _rows(self, staged: Sequence[Staged]) -> Iterator[Pair]:
+        if self.database is None:
+            return
+        ids = [one.target.session_id for one in staged]
+        before = {str(row["id"]): row for row in self.database.rows("threads", ids)}
+        for one in staged:
+            known = before.get(one.target.session_id)
+            row = self._row(one, known, self.database)
+            if row is not None:
+                yield one.plan.session.session_id, PutRow("threads", known, row)
+        yield from self._tools(staged, self.database)
+
+    def _row(self, one: Staged, known: Row | None, database: StateDb) -> Row | None:
+        session, target = one.plan.session, one.target
+        path = str(self.home.path / self._final_path(one))
+        if target.local is not None:
+            if known is None:
+                return None
+            return advanced_row(
+                known, one.transcript, session.row, path=path, follow=target.metadata
+            )
+        cwd = one.transcript.facts.last_cwd
+        placed = Placed(target.session_id, path, session.archived, target.name, cwd)
+        policy = None if self.policy.trusted else self.policy.approval_policy
+        columns = database.columns("threads")
+        return thread_row(columns, one.transcript, session.row, placed, policy)
+
+    def _tools(self, staged: Sequence[Staged], database: StateDb) -> Iterator[Pair]:
+        columns = database.columns("thread_dynamic_tools")
+        wanted = [one for one in staged if one.plan.session.dynamic_tools]
+        if not columns or not wanted:
+            return
+        ids = [one.target.session_id for one in wanted]
+        before = {
+            (row["thread_id"], row["position"]): row
+            for row in database.rows("thread_dynamic_tools", ids)
+        }
+        for one in wanted:
+            for tool in one.plan.session.dynamic_tools:
+                row: Row = {c: tool[c] for c in columns if tool.get(c) is not None}
+                row = {**row, "thread_id": one.target.session_id}
+                known = before.get((row["thread_id"], row["position"]))
+                yield one.plan.session.session_id, PutRow("thread_dynamic_tools", known, row)
+
+    def _names(self, staged: Sequence[Staged]) -> Iterator[Pair]:
+        path = self.home.session_index
+        size = path.stat().st_size if path.exists() else None
+        start = separator(path).decode()
+        for one in staged:
+            name = one.target.metadata.get("name") or one.target.name
+            if name is None:
+                continue
+            updated = one.transcript.facts.last_timestamp or now()
+            text = start + index_line(one.target.session_id, name, updated).decode()
+            yield one.plan.session.session_id, AppendText(path.name, size, text)
+            size, start = (size or 0) + len(text.encode()), ""
+
+    def _sidecars(self, staged: Sequence[Staged]) -> Iterator[Pair]:
+        texts: dict[str, str | None] = {}
+        moment = now()
+        for one in staged:
+            session, chain = one.plan.session, one.transcript.chain
+            lineage = lineage_id(chain, session.session_id)
+            if lineage not in texts:
+                texts[lineage] = read_sidecar(self.home.sync_dir, lineage)
+            mapping = Mapping(
+                session.session_id,
+                one.target.session_id,
+                fingerprint(chain, one.transcript.size),
+                fingerprint(chain, one.size),
+                packaged_metadata(session),
+                self.transaction_id,
+                moment,
+            )
+            after = with_mapping(texts[lineage], lineage, mapping)
+            yield session.session_id, PutDocument(sidecar_path(lineage), texts[lineage], after)
+            texts[lineage] = after

@@ -1,0 +1,40 @@
+"""The descent of sessions: forks of forks, subagents of parents. The only module with networkx."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import networkx as nx
+
+from .kinship import kinship
+
+
+def descent(metas: Mapping[str, dict[str, object]]) -> nx.DiGraph[str]:
+    """A graph with an edge from each session to those that were forked from or spawned by it.
+
+    ``metas`` maps session ids to their ``session_meta`` payloads; ancestors that are not among
+    them are left out.
+    """
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_nodes_from(metas)
+    for session_id, meta in metas.items():
+        for ancestor in kinship(meta):
+            if ancestor is not None and ancestor in metas and ancestor != session_id:
+                graph.add_edge(ancestor, session_id)
+    return graph
+
+
+def ancestors_first(graph: nx.DiGraph[str], order: Sequence[str]) -> list[str]:
+    """The sessions so that none comes before what it descends from; else in the given order.
+
+    Sessions that claim to descend from each other keep the given order among themselves.
+    """
+    place = {session_id: number for number, session_id in enumerate(order)}
+    groups: nx.DiGraph[int] = nx.condensation(graph)
+    members: dict[int, set[str]] = {g: groups.nodes[g]["members"] for g in groups}
+    rank = {group: min(place[i] for i in members[group]) for group in groups}
+    return [
+        session_id
+        for group in nx.lexicographical_topological_sort(groups, key=lambda g: rank[g])
+        for session_id in sorted(members[group], key=lambda i: place[i])
+    ]

@@ -1,0 +1,139 @@
+"""Writing transcripts to where they wait until they are put in place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import BinaryIO
+
+from .codex.home import CodexHome
+from .codex.inventory import open_rollout
+from .codex.rollout import RolloutName, format_name, parse_time
+from .compose import Sink, Written, compose
+from .continuation import Continuation
+from .localize import Identity, Rewriter
+from .model import Action, SessionPlan, Target, Transcript
+from .policy import Policy
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A session's new bytes, staged as ``name``, and the place that they are for.
+
+    ``path`` is POSIX, relative to the home. ``extends``: they are to be appended to the file there;
+    else they are a whole transcript. ``size`` is that of the transcript afterwards.
+    """
+
+    plan: SessionPlan
+    transcript: Transcript
+    target: Target
+    name: str
+    path: str
+    extends: bool
+    written: Written
+    size: int
+    mtime_ns: int
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stager:
+    """Stages the sessions of one transaction in ``folder``."""
+
+    home: CodexHome
+    folder: Path
+    policy: Policy
+    progress: Progress | None = None
+    _numbers: count[int] = field(default_factory=count)
+
+    def stage(self, plan: SessionPlan) -> Staged:
+        """Write what a plan adds to the home. Raises SessionError, OSError; then nothing stays."""
+        transcript, target = plan.transcript, plan.target
+        assert transcript is not None
+        assert target is not None
+        identity = Identity(target.session_id, target.branch_of, target.moved)
+        rewriter = Rewriter(transcript, self.policy, identity)
+        name = str(next(self._numbers))
+        path = self.folder / name
+        try:
+            with path.open("xb") as stream:
+                if plan.action is Action.FAST_FORWARD:
+                    staged = self._continuation(plan, target, rewriter, stream, name)
+                else:
+                    staged = self._whole(plan, target, rewriter, stream, name)
+            os.utime(path, ns=(staged.mtime_ns, staged.mtime_ns))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return staged
+
+    def _whole(
+        self, plan: SessionPlan, target: Target, rewriter: Rewriter, stream: BinaryIO, name: str
+    ) -> Staged:
+        written = compose(rewriter, stream, self.progress)
+        file = rewriter.transcript.file
+        rollout = RolloutName(file.stamp, target.session_id, target.session_id, compressed=False)
+        path = self.home.rollout_path(
+            rollout,
+            format_name(file.stamp, target.session_id),
+            archived=plan.session.archived,
+        )
+        return self._staged(plan, target, rewriter, name, path, written, extends=False)
+
+    def _continuation(
+        self, plan: SessionPlan, target: Target, rewriter: Rewriter, stream: BinaryIO, name: str
+    ) -> Staged:
+        local = target.local
+        assert local is not None
+        path = local.file.path.relative_to(self.home.path).as_posix()
+        rest = Continuation(rewriter, local, plan.decision.common_entries)
+        if not local.file.compressed:
+            written = rest.write(Sink(stream, self.progress))
+            return self._staged(plan, target, rewriter, name, path, written, extends=True)
+        sink = Sink(stream, self.progress)
+        with open_rollout(local.file) as old:
+            while chunk := old.read(1 << 20):
+                sink.write(chunk)
+        written = rest.write(sink)
+        plain = path.removesuffix(".zst")
+        return self._staged(plan, target, rewriter, name, plain, written, extends=False)
+
+    def _staged(
+        self,
+        plan: SessionPlan,
+        target: Target,
+        rewriter: Rewriter,
+        name: str,
+        path: str,
+        written: Written,
+        *,
+        extends: bool,
+    ) -> Staged:
+        local = target.local
+        before = local.size if extends and local is not None else 0
+        return Staged(
+            plan,
+            rewriter.transcript,
+            target,
+            name,
+            path,
+            extends,
+            written,
+            before + written.size,
+            _last_moment(rewriter.transcript, local),
+            tuple(sorted(rewriter.removed)),
+        )
+
+
+def _last_moment(incoming: Transcript, local: Transcript | None) -> int:
+    """The time of the last record in ns: Codex takes the file's time for the last activity."""
+    known = [t.facts.last_timestamp for t in (incoming, local) if t is not None]
+    moments = [moment for timestamp in known if (moment := parse_time(timestamp)) is not None]
+    if not moments:
+        return incoming.file.mtime_ns
+    return int(max(moments).timestamp() * 1000) * 1_000_000

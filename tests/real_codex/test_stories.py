@@ -1,0 +1,450 @@
+"""Two and three machines work on the same sessions with the real Codex and exchange them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codexbed import (
+    LEGACY,
+    AppServer,
+    CodexHome,
+    ModelServer,
+    SessionView,
+    compress,
+    doctor,
+    function_call,
+    records,
+    view,
+)
+from codexbed.view import PROBE
+from real_codex.syncing import Answer, file_of, fresh_home, said, sync
+
+Told = tuple[str, str]
+"""The class of a session and what became of it."""
+
+EQUAL: Told = ("unchanged", "skipped")
+NEW: Told = ("new_lineage", "imported")
+FORWARD: Told = ("fast_forward_import", "fast_forwarded")
+BRANCHED: Told = ("diverged_lineage", "branched")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A home that is worked on and synced into."""
+
+    home: CodexHome
+
+    def new(self, *texts: str) -> str:
+        """A session with a turn for each text."""
+        with self.home.app_server() as app:
+            session = app.start(self.home.project)
+            for text in texts:
+                app.start_turn(session, text)
+        return session
+
+    def go_on(self, session: str, text: str) -> None:
+        """One more turn."""
+        self.home.exec_resume(session, text)
+
+    def takes(self, source: Machine | Path, *options: str) -> Answer:
+        """Sync a home, as it is, or a package."""
+        package = source.home.home if isinstance(source, Machine) else source
+        answer = sync(self.home, package, *options)
+        assert answer.code in (0, 1), answer.document["errors"]
+        return answer
+
+    def file(self, session: str) -> Path:
+        """The only file of a session."""
+        return file_of(self.home.home, session)
+
+    def forget(self) -> None:
+        """Lose all sidecars."""
+        shutil.rmtree(self.home.home / "session-sync" / "sidecars")
+
+    def shows(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, SessionView]:
+        """Check which turns Codex shows, what it sends to the model next, and what doctor says."""
+        views = view(self.home, list(wanted))
+        for session, texts in wanted.items():
+            seen = views[session]
+            assert seen.problem is None
+            assert said(seen) == list(texts)
+            answers = [text for text in sent(seen, "assistant") if text.startswith("answer to: ")]
+            assert sent(seen, "user") == [*texts, PROBE]
+            assert answers == [f"answer to: {text}" for text in texts]
+        assert doctor(self.home)["status"] == "ok"
+        return views
+
+
+def sent(seen: SessionView, role: str) -> list[str]:
+    """What somebody has said in the context that is sent on the next turn."""
+    texts = [
+        part["text"]
+        for item in seen.context
+        if item.get("type") == "message" and item["role"] == role
+        for part in item["content"]
+    ]
+    return [text for text in texts if not text.startswith("<")]
+
+
+def told(answer: Answer) -> dict[str, Told]:
+    """The class and result of each session."""
+    return {i: (s["classification"], s["result"]) for i, s in answer.sessions.items()}
+
+
+def local_id(answer: Answer, session: str) -> str:
+    """The local session that stands for a packaged one."""
+    return str(answer.sessions[session]["local_session_id"])
+
+
+def meta(path: Path) -> dict[str, Any]:
+    """The payload of a file's first record."""
+    payload: dict[str, Any] = records(path)[0]["payload"]
+    return payload
+
+
+@pytest.fixture
+def machines(base: Path, model: ModelServer, tmp_path: Path) -> tuple[Machine, Machine]:
+    """Two machines; the directories of both users are the same."""
+    del base
+    user = tmp_path / "user"
+    made = [Machine(fresh_home(user, tmp_path / name, model)) for name in "ab"]
+    return made[0], made[1]
+
+
+# -- back and forth -----------------------------------------------------------------------------
+
+
+def test_continued_there_and_here_in_turns(
+    machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    a, b = machines
+    own = b.new("of b")
+    one = a.new("one", "two")
+    assert told(b.takes(a)) == {one: NEW}
+    a.go_on(one, "three on a")
+    old = b.file(one).read_bytes()
+    assert told(b.takes(a)) == {one: FORWARD}
+    assert b.file(one).read_bytes().startswith(old)
+    assert told(b.takes(a)) == {one: EQUAL}
+    shutil.copytree(a.home.home, tmp_path / "stale", ignore=shutil.ignore_patterns("tmp"))
+    b.go_on(one, "four on b")
+    stale = b.takes(tmp_path / "stale")
+    assert (told(stale), stale.sessions[one]["reason"]) == ({one: EQUAL}, "local_ahead")
+    assert told(a.takes(b)) == {one: FORWARD, own: NEW}
+    a.go_on(one, "five on a")
+    b.forget()
+    assert told(b.takes(a)) == {one: FORWARD, own: EQUAL}
+    texts = ["one", "two", "three on a", "four on b", "five on a"]
+    for machine in machines:
+        machine.shows({one: texts, own: ["of b"]})
+
+
+def test_three_machines_in_a_ring(
+    machines: tuple[Machine, Machine], model: ModelServer, tmp_path: Path
+) -> None:
+    a, b = machines
+    c = Machine(fresh_home(a.home.user_home, tmp_path / "c", model))
+    one = a.new("one")
+    for source, target, text in ((a, b, "two on b"), (b, c, "three on c"), (c, a, "four on a")):
+        target.takes(source)
+        target.go_on(one, text)
+    assert told(b.takes(a)) == {one: FORWARD}
+    assert told(c.takes(b)) == {one: FORWARD}
+    assert told(a.takes(c)) == {one: EQUAL}
+    for machine in (a, c):
+        machine.shows({one: ["one", "two on b", "three on c", "four on a"]})
+
+
+# -- both went on -------------------------------------------------------------------------------
+
+
+def test_both_went_on(machines: tuple[Machine, Machine]) -> None:
+    a, b = machines
+    one = a.new("one")
+    b.takes(a)
+    a.go_on(one, "on a")
+    b.go_on(one, "on b")
+    kept = b.file(one).read_bytes()
+    first = b.takes(a)
+    assert told(first) == {one: BRANCHED}
+    branch = local_id(first, one)
+    assert b.file(one).read_bytes() == kept
+    assert meta(b.file(branch))["forked_from_id"] == one
+    again = b.takes(a)
+    assert (told(again), local_id(again, one)) == ({one: EQUAL}, branch)
+
+    # That line goes on, and finds its branch, with and without what was noted of it.
+    a.go_on(one, "on a, more")
+    second = b.takes(a)
+    assert (told(second), local_id(second, one)) == ({one: FORWARD}, branch)
+    b.forget()
+    again = b.takes(a)
+    assert (told(again), local_id(again, one)) == ({one: EQUAL}, branch)
+
+    # The way back: the branch is what is there already, and the line of b becomes a branch of a.
+    back = a.takes(b)
+    assert told(back) == {one: BRANCHED, branch: EQUAL}
+    assert local_id(back, branch) == one
+    other = local_id(back, one)
+    # Both lines in one package find their places.
+    b.go_on(branch, "on the branch")
+    a.go_on(other, "on the other branch")
+    forth = b.takes(a)
+    assert told(forth)[other] == FORWARD
+    assert {i: local_id(forth, i) for i in (one, other)} == {one: branch, other: one}
+    back = a.takes(b)
+    assert {i: local_id(back, i) for i in (one, branch)} == {one: other, branch: one}
+    assert told(back) == {one: EQUAL, branch: FORWARD}
+    of_a = ["one", "on a", "on a, more", "on the branch"]
+    of_b = ["one", "on b", "on the other branch"]
+    seen = a.shows({one: of_a, other: of_b})
+    assert "from" in str(seen[other].name)
+    seen = b.shows({one: of_b, branch: of_a})
+    assert str(seen[branch].name).startswith("one (from ")
+    for source, target in ((a, b), (b, a)):
+        source.forget()
+        assert target.takes(source).status == "no_op"
+
+
+def test_a_fork_and_a_subagent_of_a_line_that_became_a_branch(
+    machines: tuple[Machine, Machine],
+) -> None:
+    a, b = machines
+    one = a.new("one")
+    b.takes(a)
+    early = b_fork = ""
+    with a.home.app_server() as app:
+        early = app.fork(one)
+        app.start_turn(early, "forked before")
+        app.resume(one)
+        agent = spawn(a.home, app, one, "spawn one on a")
+        fork = app.fork(one)
+        app.start_turn(fork, "forked after")
+    with b.home.app_server() as app:
+        app.resume(one)
+        app.start_turn(one, "on b")
+        b_fork = app.fork(one)
+        app.start_turn(b_fork, "forked on b")
+    first = b.takes(a)
+    assert told(first) == {one: BRANCHED, early: NEW, fork: NEW, agent: NEW}
+    branch = local_id(first, one)
+    # What the early fork has from its parent, the session of that id has here too.
+    assert meta(b.file(early))["forked_from_id"] == one
+    assert meta(b.file(fork))["forked_from_id"] == branch
+    assert meta(b.file(agent))["parent_thread_id"] == branch
+    b.shows(
+        {
+            one: ["one", "on b"],
+            early: ["one", "forked before"],
+            fork: ["one", "spawn one on a", "forked after"],
+            b_fork: ["one", "on b", "forked on b"],
+        }
+    )
+    assert view(b.home, [agent])[agent] == view(a.home, [agent], {one: branch})[agent]
+    # One more fork is a session of its own, though others of the same parent are there.
+    with a.home.app_server() as app:
+        sibling = app.fork(one)
+        app.start_turn(sibling, "forked again")
+    found = b.takes(a)
+    assert told(found)[sibling] == NEW
+    assert {i: t for i, t in told(found).items() if i != sibling} == dict.fromkeys(
+        (one, early, fork, agent), EQUAL
+    )
+    back = told(a.takes(b))
+    assert back[b_fork] == NEW
+    assert {back[i] for i in (branch, early, fork, agent, sibling)} == {EQUAL}
+    for source, target in ((a, b), (b, a)):
+        assert target.takes(source).status == "no_op"
+
+
+def spawn(home: CodexHome, app: AppServer, parent: str, text: str) -> str:
+    """Let the model of a loaded session spawn an agent, whose id is returned."""
+    call = function_call("spawn_agent", {"message": "task of the agent"}, "multi_agent_v1")
+    home.server.script(call, when=text)
+    before = len(app.notifications)
+    app.start_turn(parent, text)
+    for note in app.notifications[before:]:
+        item = note.get("params", {}).get("item") or {}
+        if note["method"] == "item/completed" and item.get("senderThreadId") == parent:
+            child = str(item["receiverThreadIds"][0])
+            app.wait_for("turn/completed", since=before, threadId=child)
+            return child
+    raise AssertionError("no agent was spawned")
+
+
+# -- the local file is in another state ---------------------------------------------------------
+
+
+def test_the_local_file_is_compressed_or_torn(machines: tuple[Machine, Machine]) -> None:
+    a, b = machines
+    packed, torn = a.new("packed one"), a.new("torn one", "torn two")
+    assert set(told(b.takes(a)).values()) == {NEW}
+    compress(b.home.home, packed)
+    whole = b.file(torn).read_bytes()
+    cut = whole[:-40]
+    b.file(torn).write_bytes(cut)
+    a.go_on(packed, "packed two")
+    a.go_on(torn, "torn three")
+    assert told(b.takes(a)) == {packed: FORWARD, torn: FORWARD}
+    assert b.file(packed).suffix == ".jsonl"
+    assert b.file(torn).read_bytes().startswith(cut + b"\n")
+    assert told(b.takes(a)) == {packed: EQUAL, torn: EQUAL}
+    texts = {
+        packed: ["packed one", "packed two"],
+        torn: ["torn one", "torn two", "torn three"],
+    }
+    b.shows(texts)
+    # Codex goes on with both, and so does the way back.
+    b.go_on(packed, "packed three")
+    b.go_on(torn, "torn four")
+    assert told(a.takes(b)) == {packed: FORWARD, torn: FORWARD}
+    a.shows(
+        {packed: [*texts[packed], "packed three"], torn: [*texts[torn], "torn four"]},
+    )
+
+
+@pytest.mark.parametrize("migrating", ["here", "there"])
+def test_a_legacy_session_is_migrated_on_one_side(
+    machines: tuple[Machine, Machine], migrating: str
+) -> None:
+    a, b = machines
+    one = a.home.with_version(LEGACY).exec("legacy one")
+    assert told(b.takes(a)) == {one: NEW}
+    new, old = (b, a) if migrating == "here" else (a, b)
+    done = new.home.run("migrate-rollouts", "--apply")
+    assert done.returncode == 0, done.stderr
+    assert meta(new.file(one))["history_mode"] == "paginated"
+    assert told(b.takes(a)) == {one: EQUAL}
+    texts = ["legacy one"]
+    for source, target in ((a, b), (b, a), (a, b)):
+        texts.append(f"turn {len(texts) + 1}")
+        source.go_on(one, texts[-1])
+        assert told(target.takes(source)) == {one: FORWARD}
+    assert "history_mode" not in meta(old.file(one))
+    for machine in machines:
+        machine.shows({one: texts})
+    # Both went on: the branch is written as it comes.
+    a.go_on(one, "on a")
+    b.go_on(one, "on b")
+    first = b.takes(a)
+    assert told(first) == {one: BRANCHED}
+    b.shows({one: [*texts, "on b"], local_id(first, one): [*texts, "on a"]})
+
+
+def test_settings_make_no_divergence(machines: tuple[Machine, Machine]) -> None:
+    a, b = machines
+    one = a.new("one")
+    b.takes(a)
+    size = b.file(one).stat().st_size
+    with b.home.app_server() as app:
+        app.resume(one, approvalPolicy="on-request", cwd=str(b.home.elsewhere))
+        app.request("thread/settings/update", {"threadId": one, "approvalPolicy": "untrusted"})
+    assert b.file(one).stat().st_size > size
+    assert told(b.takes(a)) == {one: EQUAL}
+    assert told(a.takes(b)) == {one: EQUAL}
+    a.go_on(one, "two on a")
+    assert told(b.takes(a)) == {one: FORWARD}
+    for machine in machines:
+        machine.shows({one: ["one", "two on a"]})
+
+
+# -- names and the archive ----------------------------------------------------------------------
+
+
+def test_names_and_the_archive_follow(machines: tuple[Machine, Machine]) -> None:
+    a, b = machines
+    one, other = a.new("one"), a.new("other")
+    b.takes(a)
+    with a.home.app_server() as app:
+        app.resume(one)
+        app.set_name(one, "named on a")
+        app.start_turn(one, "two")
+        app.archive(one)
+        app.resume(other)
+        app.set_name(other, "a's name")
+        app.start_turn(other, "other two")
+    with b.home.app_server() as app:
+        app.set_name(other, "b's name")
+    found = b.takes(a)
+    assert told(found) == {one: FORWARD, other: FORWARD}
+    assert found.sessions[other]["differs"] == {
+        "name": {"local": "b's name", "incoming": "a's name"}
+    }
+    assert "differs" not in found.sessions[one]
+    assert b.takes(a).status == "no_op"
+    views = b.shows({one: ["one", "two"], other: ["other", "other two"]})
+    assert (views[one].name, views[one].archived) == ("named on a", True)
+    assert (views[other].name, views[other].archived) == ("b's name", False)
+
+
+# -- collisions ---------------------------------------------------------------------------------
+
+
+def test_another_session_of_the_same_id(machines: tuple[Machine, Machine], tmp_path: Path) -> None:
+    a, b = machines
+    one, other = a.new("one"), b.new("elsewhere")
+    package = tmp_path / "package"
+    package.mkdir()
+
+    def packed() -> Path:
+        data = a.file(one).read_bytes().replace(one.encode(), other.encode())
+        (package / a.file(one).name.replace(one, other)).write_bytes(data)
+        return package
+
+    refused = b.takes(packed())
+    assert refused.refused() == {other: "id_collision"}
+    first = b.takes(package, "--on-collision", "import-as-new")
+    assert told(first) == {other: ("id_collision_unrelated", "imported")}
+    new = local_id(first, other)
+    assert new not in (one, other)
+    for forgetful in (False, True):
+        if forgetful:
+            b.forget()
+        again = b.takes(package)
+        assert (told(again), local_id(again, other)) == ({other: EQUAL}, new)
+    b.shows({other: ["elsewhere"], new: ["one"]})
+    a.go_on(one, "two on a")
+    second = b.takes(packed())
+    assert (told(second), local_id(second, other)) == ({other: FORWARD}, new)
+    b.go_on(new, "three on b")
+    with b.home.app_server() as app:
+        fork = app.fork(new)
+        app.start_turn(fork, "forked")
+    texts = ["one", "two on a", "three on b"]
+    b.shows({other: ["elsewhere"], new: texts, fork: [*texts, "forked"]})
+    # Where it came from, it is known under its old id.
+    back = a.takes(b, "--session", new)
+    assert (told(back), local_id(back, new)) == ({new: FORWARD}, one)
+    a.shows({one: texts})
+
+
+# -- Codex is at work ---------------------------------------------------------------------------
+
+
+def test_a_session_that_is_open_is_left_for_later(machines: tuple[Machine, Machine]) -> None:
+    a, b = machines
+    one, other = a.new("one"), a.new("other")
+    b.takes(a)
+    a.go_on(one, "two")
+    a.go_on(other, "other two")
+    third = a.new("third")
+    with b.home.app_server() as app:
+        app.resume(one)
+        kept = b.file(one).read_bytes()
+        found = b.takes(a)
+        assert (found.code, found.status) == (1, "partial")
+        assert told(found) == {
+            one: ("fast_forward_import", "refused"),
+            other: FORWARD,
+            third: NEW,
+        }
+        assert found.errors == {"session_busy": {one}}
+        assert b.file(one).read_bytes() == kept
+    assert told(b.takes(a)) == {one: FORWARD, other: EQUAL, third: EQUAL}
+    b.shows({one: ["one", "two"], other: ["other", "other two"], third: ["third"]})

@@ -20,7 +20,7 @@ import time
 import tomllib
 import venv
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -271,28 +271,31 @@ def _run(command: list[str], folder: Path, log: BinaryIO, notice: _Notice) -> bo
     log.write(os.fsencode(f"$ {shlex.join(command)}\n"))
     log.flush()
     variables = {k: v for k, v in os.environ.items() if k not in _MISLEADING_VARIABLES}
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=variables | {"PIP_USER": "0"},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    except OSError as error:
-        log.write(f"{error}\n".encode(errors="replace"))
-        return False
-    with process:
+    with ExitStack() as starting:
+        starting.enter_context(_signals_wait())  # or a child might run of which nobody knows
         try:
-            while True:
-                try:
-                    return process.wait(timeout=1) == 0
-                except subprocess.TimeoutExpired:
-                    notice.tick()
-        except BaseException:
-            _stop(process)
-            raise
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=variables | {"PIP_USER": "0"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        except OSError as error:
+            log.write(f"{error}\n".encode(errors="replace"))
+            return False
+        with process:
+            try:
+                starting.close()
+                while True:
+                    try:
+                        return process.wait(timeout=1) == 0
+                    except subprocess.TimeoutExpired:
+                        notice.tick()
+            except BaseException:
+                _stop(process)
+                raise
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -320,6 +323,24 @@ def _signals_unwind() -> Iterator[None]:
     finally:
         for number in taken:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Hold back what the handlers of signals would do until the block ends."""
+    come: list[tuple[int, FrameType | None]] = []
+    known = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    handlers = {number: signal.getsignal(number) for number in known if number}
+    ours = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in ours:
+        signal.signal(number, lambda number, frame: come.append((number, frame)))
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        for number, frame in come:
+            ours[signal.Signals(number)](number, frame)
 
 
 def _unwritable(place: Path, error: OSError) -> EnvironmentUnavailableError:

@@ -342,6 +342,29 @@ def test_signal_while_building_leaves_nothing(skill: Skill, number: signal.Signa
         os.kill(installer, 0)
 
 
+# Runs the launcher in this process; a signal comes as soon as an installer has been started.
+SIGNALLED = """
+import os, runpy, signal, subprocess, sys
+class Popen(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGHUP)
+subprocess.Popen = Popen
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_signal_while_an_installer_starts_leaves_nothing(skill: Skill) -> None:
+    skill.uv(HANGS)
+    builder = skill.start(prefix=(sys.executable, "-c", SIGNALLED))
+    assert Result(builder).code == 128 + signal.SIGHUP
+    assert skill.leftovers() == []
+    with pytest.raises(ProcessLookupError):
+        os.killpg(builder.pid, 0)
+
+
 def test_terminal_shows_a_sign_of_life(skill: Skill) -> None:
     skill.uv(SLOW + INSTALLS)
     ours, theirs = pty.openpty()

@@ -96,7 +96,7 @@ class Writer:
     def _apply(self, staged: Sequence[Staged]) -> None:
         site = self.site
         changes = Changes(self.home, self.database, self.policy, self.log.transaction_id)
-        sync_all(site.staged / one.name for one in staged)
+        sync_all(site.staged / one.name for one in staged if one.written is not None)
         with codex_index_lock(self.home.path):
             operations = list(changes.operations(staged))
             batch = self.log.intend(operations)

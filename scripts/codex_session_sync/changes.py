@@ -29,8 +29,7 @@ from .lineage.sidecar import (
     sidecar_path,
     with_mapping,
 )
-from .model import Row
-from .plan import packaged_metadata
+from .model import RolloutFile, Row
 from .policy import Policy
 from .staging import Staged
 
@@ -60,7 +59,8 @@ class Changes:
     def _folders(self, staged: Sequence[Staged]) -> Iterator[Pair]:
         made: set[str] = set()
         for one in staged:
-            for path in {one.path, self._final_path(one)}:
+            moved = [move.new_path for move in self._moves(one)]
+            for path in dict.fromkeys([one.path, *moved]):
                 parts = path.split("/")[:-1]
                 for depth in range(1, len(parts) + 1):
                     folder = "/".join(parts[:depth])
@@ -69,38 +69,54 @@ class Changes:
                         yield one.plan.session.session_id, MakeFolder(folder)
 
     def _files(self, one: Staged) -> Iterator[AnyOperation]:
-        local = one.target.local
+        local, written = one.target.local, one.written
         if one.extends:
             assert local is not None
+            assert written is not None
             yield ExtendFile(
                 one.path,
                 one.name,
                 local.file.size,
                 local.file.mtime_ns,
-                one.written.size,
-                one.written.sha256,
+                written.size,
+                written.sha256,
                 one.mtime_ns,
             )
-        else:
-            yield CreateFile(one.path, one.name, one.written.size, one.written.sha256)
+        elif written is not None:
+            yield CreateFile(one.path, one.name, written.size, written.sha256)
             if local is not None:
                 # The plain file has taken its place; it is kept with the transaction.
                 kept = f"session-sync/transactions/{self.transaction_id}/{local.file.name}"
-                old = local.file.path.relative_to(self.home.path).as_posix()
-                yield MoveFile(old, kept, local.file.size)
-        final = self._final_path(one)
-        if final != one.path:
-            yield MoveFile(one.path, final, one.size)
+                yield MoveFile(self._relative(local.file), kept, local.file.size)
+        yield from self._moves(one)
+
+    def _moves(self, one: Staged) -> Iterator[MoveFile]:
+        """Into the archive or out of it, all of a session's files, as Codex does it."""
+        archived, local = one.target.metadata.get("archived"), one.target.local
+        if archived is None or local is None:
+            return
+        size = one.written.size if one.written else 0
+        if one.extends or one.written is None:
+            size += local.file.size
+        yield MoveFile(one.path, self._final_path(one), size)
+        for file in one.target.older:
+            if file.archived != archived:
+                yield MoveFile(self._relative(file), self._filed(file, archived), file.size)
 
     def _final_path(self, one: Staged) -> str:
         """Where the transcript lies in the end: archived or not, as the source has it."""
-        archived = one.target.metadata.get("archived")
-        if archived is None:
+        archived, local = one.target.metadata.get("archived"), one.target.local
+        if archived is None or local is None:
             return one.path
-        name = one.path.rsplit("/", 1)[-1]
-        file = one.target.local.file if one.target.local else one.transcript.file
-        rollout = RolloutName(file.stamp, file.thread_id, file.segment_id, compressed=False)
-        return self.home.rollout_path(rollout, name, archived=archived)
+        return self._filed(local.file, archived, one.path.rsplit("/", 1)[-1])
+
+    def _filed(self, file: RolloutFile, archived: bool, name: str | None = None) -> str:
+        """Where a rollout belongs, by its own name or another."""
+        rollout = RolloutName(file.stamp, file.thread_id, file.segment_id, file.compressed)
+        return self.home.rollout_path(rollout, name or file.name, archived=archived)
+
+    def _relative(self, file: RolloutFile) -> str:
+        return file.path.relative_to(self.home.path).as_posix()
 
     def _rows(self, staged: Sequence[Staged]) -> Iterator[Pair]:
         if self.database is None:
@@ -172,7 +188,7 @@ class Changes:
                 one.target.session_id,
                 fingerprint(chain, one.transcript.size),
                 fingerprint(chain, one.size),
-                packaged_metadata(session),
+                one.target.source,
                 self.transaction_id,
                 moment,
             )

@@ -11,10 +11,10 @@ from .codex.session_index import read_index
 from .codex.state_db import open_for_reading
 from .errors import HomeError, SessionError
 from .lineage.classify import Candidate
-from .lineage.fingerprint import common_entries, lineage_id
+from .lineage.fingerprint import common_entries, lineage_id, links_of
 from .lineage.kinship import origin_moment
 from .lineage.sidecar import Mapping, mappings_of, read_sidecar
-from .model import Json, Notice, RolloutFile, Row, Transcript
+from .model import Counterpart, Json, Notice, RolloutFile, Row, Transcript
 from .transcript import first_link, scan
 
 
@@ -27,6 +27,7 @@ class LocalSessions:
     def __init__(self, home: CodexHome) -> None:
         self._home = home
         self._scanned: dict[str, Transcript] = {}
+        self._mappings: dict[str, list[Mapping]] = {}
         self.notices: list[Notice] = []
 
     @cached_property
@@ -79,15 +80,42 @@ class LocalSessions:
                 ) from error
         return self._scanned[session_id]
 
+    def taken_back(self, session_id: str) -> frozenset[bytes]:
+        """The links of the entries that a session had and was made to end before.
+
+        Codex leaves what a revert takes back in the session's older files.
+        """
+        transcript = self.transcript(session_id)
+        found = set(transcript.taken_back)
+        for file in self.older_files(session_id):
+            try:
+                found.update(links_of(scan(file, self.rollouts.segment).chain.links))
+            except SessionError:
+                continue
+        return frozenset(found.difference(links_of(transcript.chain.links)))
+
+    def older_files(self, session_id: str) -> tuple[RolloutFile, ...]:
+        """The files of a session beside its newest."""
+        tip = self.transcript(session_id).file
+        return tuple(file for file in self.rollouts.files(session_id) if file != tip)
+
     def mappings(self, incoming: Transcript) -> list[Mapping]:
         """What the sidecar of the incoming session's lineage says of it."""
-        lineage = lineage_id(incoming.chain, incoming.session_id)
-        try:
-            text = read_sidecar(self._home.sync_dir, lineage)
-            return mappings_of(text, lineage, incoming.session_id) if text is not None else []
-        except HomeError as error:
-            self.notices.append(Notice(error.code, error.message, incoming.session_id))
-            return []
+        origin = incoming.session_id
+        if origin not in self._mappings:
+            lineage = lineage_id(incoming.chain, origin)
+            found = [m for m in self._sidecar(lineage, origin) if m.origin_session_id == origin]
+            self._mappings[origin] = found
+        return self._mappings[origin]
+
+    def counterpart(self, session_id: str) -> Counterpart:
+        """What a report shows of a local session."""
+        transcript = self.transcript(session_id)
+        lineage = lineage_id(transcript.chain, session_id)
+        found = [m for m in self._sidecar(lineage, session_id) if m.local_session_id == session_id]
+        last = max(found, key=lambda mapping: mapping.synced_at, default=None)
+        name = self.metadata(session_id)["name"]
+        return Counterpart(transcript, name, last.transaction_id if last else None)
 
     def metadata(self, session_id: str) -> Json:
         """Name, archive state and branch of a local session (lineage.differences.METADATA)."""
@@ -97,6 +125,17 @@ class LocalSessions:
             "archived": bool(tip and tip.archived),
             "git_branch": row.get("git_branch"),
         }
+
+    def _sidecar(self, lineage: str, session_id: str) -> list[Mapping]:
+        """The mappings of a lineage; none, and a notice about the session, if it is damaged."""
+        try:
+            text = read_sidecar(self._home.sync_dir, lineage)
+            return mappings_of(text, lineage) if text is not None else []
+        except HomeError as error:
+            notice = Notice(error.code, error.message, session_id)
+            if notice not in self.notices:
+                self.notices.append(notice)
+            return []
 
     def _candidates(self, ids: Iterable[str], *, claimed: bool) -> list[Candidate]:
         return [

@@ -199,6 +199,8 @@ class Transcript:
     """For each entry the byte at which it ends, counted over all slices."""
     tail: frozenset[str]
     """Keys (see codex.rollout.record_key) of the records after the last entry."""
+    taken_back: frozenset[bytes]
+    """The links of entries that records of the transcript take back."""
 
     @property
     def file(self) -> RolloutFile:
@@ -233,7 +235,10 @@ class PackagedSession:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The verdict on one incoming session, with the counts it rests on."""
+    """The verdict on one incoming session, with the counts it rests on.
+
+    ``taken_back``: the next incoming entry was here, and was taken back here.
+    """
 
     classification: Classification
     relation: Relation
@@ -241,6 +246,7 @@ class Decision:
     incoming_entries: int
     local_entries: int | None
     common_entries: int
+    taken_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +254,8 @@ class Target:
     """Where a session goes: the local id, and the local session that it extends or parted from.
 
     ``moved`` maps packaged sessions that this one descends from to the ids that they have here;
-    ``metadata`` holds what of name, archive state and branch follows the source.
+    ``metadata`` holds what of name, archive state and branch follows the source, ``source`` what
+    the sidecar keeps of the source's; ``older`` are the local session's files beside its newest.
     """
 
     session_id: str
@@ -257,6 +264,20 @@ class Target:
     name: str | None = None
     moved: Mapping[str, str] = field(default_factory=dict)
     metadata: Json = field(default_factory=dict)
+    source: Json = field(default_factory=dict)
+    older: tuple[RolloutFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Counterpart:
+    """A local session as a report shows it beside an incoming one.
+
+    ``transaction_id`` is that of the last sync into it, None where it is of this home alone.
+    """
+
+    transcript: Transcript
+    name: str | None
+    transaction_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +285,7 @@ class SessionPlan:
     """What a sync will do with one session, and why.
 
     ``transcript`` is None only where it could not be read; ``reason`` is a stable code when the
-    action is skip or refuse.
+    action is skip or refuse. ``counterpart`` is what a diverged or colliding session met here.
     """
 
     session: PackagedSession
@@ -277,6 +298,7 @@ class SessionPlan:
     notices: tuple[Notice, ...] = ()
     target: Target | None = None
     differs: Json = field(default_factory=dict)
+    counterpart: Counterpart | None = None
 
 
 @dataclass(frozen=True, slots=True)

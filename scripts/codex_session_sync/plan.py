@@ -9,13 +9,12 @@ import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Literal
 
 from .codex.home import CodexHome
 from .errors import SessionError
 from .identify import match_id
-from .lineage.classify import Candidate, classify
-from .lineage.differences import merge_metadata
+from .lineage.classify import Candidate, classify, heed_taken_back
+from .lineage.differences import is_newer, merge_metadata, packaged_metadata
 from .lineage.fingerprint import common_entries
 from .lineage.graph import ancestors_first, descent
 from .lineage.kinship import forked_from, origin_moment
@@ -37,6 +36,7 @@ from .model import (
 )
 from .package.sessions import Package
 from .transcript import scan
+from .verdict import DEFAULT_CHOICES, Choices, decide, explained
 
 Progress = Callable[[int], None]
 
@@ -44,34 +44,12 @@ NAMESPACE = uuid.UUID("5d0f3b0c-7a55-5c0e-9d3a-6f1f0f7c2a11")
 """Of the ids that are derived for branches and for sessions whose id is taken."""
 
 
-Diverged = Literal["branch", "refuse"]
-Collision = Literal["refuse", "import-as-new"]
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """What the user chose for the classes that leave a choice."""
-
-    on_diverged: Diverged = "branch"
-    on_collision: Collision = "refuse"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is done with a session of some class, and the code that says why not more."""
-
-    action: Action
-    reason: str | None = None
-    message: str | None = None
-    hint: str | None = None
-
-
 def make_plan(
     package: Package,
     home: CodexHome,
     *,
     only: Collection[str] = (),
-    choices: Choices = Choices(),
+    choices: Choices = DEFAULT_CHOICES,
     progress: Progress | None = None,
 ) -> Plan:
     """What a sync of ``package`` into ``home`` would do; ``only`` limits it to these session ids,
@@ -83,37 +61,6 @@ def make_plan(
     planner = _Planner(package, LocalSessions(home), choices, progress)
     plans = planner.plan(_chosen(package, only))
     return Plan(package.summary(), plans, (*package.notices, *planner.local.notices))
-
-
-def decide(decision: Decision, choices: Choices) -> Verdict:
-    """The action for a decision, by the table in ``references/conflict-decision-matrix.md``."""
-    match decision.classification:
-        case Classification.NEW_LINEAGE:
-            return Verdict(Action.IMPORT)
-        case Classification.UNCHANGED:
-            reason = "equal" if decision.relation is Relation.EQUAL else "local_ahead"
-            return Verdict(Action.SKIP, reason)
-        case Classification.FAST_FORWARD_IMPORT:
-            return Verdict(Action.FAST_FORWARD)
-        case Classification.DIVERGED_LINEAGE:
-            if choices.on_diverged == "branch":
-                return Verdict(Action.BRANCH)
-            return Verdict(
-                Action.REFUSE,
-                "diverged_refused",
-                f"it and the local session went separate ways after "
-                f"{_count(decision.common_entries)}",
-                "`--on-diverged branch` imports it as a branch beside the local one",
-            )
-        case Classification.ID_COLLISION_UNRELATED:
-            if choices.on_collision == "import-as-new":
-                return Verdict(Action.IMPORT)
-            return Verdict(
-                Action.REFUSE,
-                "id_collision",
-                "another session, with nothing in common, has the same id here",
-                "`--on-collision import-as-new` imports it under a new id",
-            )
 
 
 @dataclass(slots=True)
@@ -182,7 +129,16 @@ class _Planner:
             verdict.hint,
             _notices(transcript),
         )
+        if decision.relation in (Relation.DIVERGED, Relation.UNRELATED):
+            plan = self._compared(plan)
         return self._targeted(plan, transcript)
+
+    def _compared(self, plan: SessionPlan) -> SessionPlan:
+        """The plan with the local session that the incoming one met, if it is here by now."""
+        local_id = plan.decision.local_session_id
+        if local_id is None or self.local.rollouts.tip(local_id) is None:
+            return plan
+        return explained(replace(plan, counterpart=self.local.counterpart(local_id)))
 
     def _classified(self, transcript: Transcript) -> Decision:
         """The verdict by the claimed candidates, or, where that is not a continuation, by all.
@@ -202,7 +158,11 @@ class _Planner:
                 if origin_moment(t.meta) == origin_moment(transcript.meta)
             ]
             decision = classify(transcript.chain, candidates)
-        return decision
+        local_id = decision.local_session_id
+        if decision.relation is not Relation.INCOMING_AHEAD or local_id in self._written:
+            return decision
+        assert local_id is not None
+        return heed_taken_back(decision, transcript.chain, self.local.taken_back(local_id))
 
     def _as_planned(self, candidates: list[Candidate]) -> list[Candidate]:
         written = self._written
@@ -230,8 +190,11 @@ class _Planner:
                 )
             case Action.FAST_FORWARD:
                 return self._extended(plan, transcript)
+            case Action.SKIP:
+                return self._followed(plan, transcript)
             case _:
                 return plan
+        target = replace(target, source=packaged_metadata(session))
         if target.session_id != session.session_id:
             self._written[target.session_id] = transcript
         self._taken.add(target.session_id)
@@ -257,16 +220,38 @@ class _Planner:
                 hint="sync the package again to bring in the rest",
             )
         self._written[local_id] = transcript
-        base = [
-            m.metadata for m in self.local.mappings(transcript) if m.local_session_id == local_id
-        ]
-        merge = merge_metadata(
-            base[0] if base else None,
-            self.local.metadata(local_id),
-            packaged_metadata(plan.session),
+        return self._merged(plan, local_id, self._last_known(transcript, local_id))
+
+    def _followed(self, plan: SessionPlan, transcript: Transcript) -> SessionPlan:
+        """The plan for a session without new entries: what else its source changed follows."""
+        local_id = plan.decision.local_session_id
+        assert local_id is not None
+        base = self._last_known(transcript, local_id)
+        if local_id in self._written or not is_newer(packaged_metadata(plan.session), base):
+            return plan
+        merged = self._merged(plan, local_id, base)
+        assert merged.target is not None
+        if not merged.target.metadata:
+            return replace(plan, differs=merged.differs)
+        return replace(merged, action=Action.FAST_FORWARD, reason=None)
+
+    def _merged(self, plan: SessionPlan, local_id: str, base: Json | None) -> SessionPlan:
+        """The plan with what of the source's metadata the local session takes over."""
+        incoming = packaged_metadata(plan.session)
+        merge = merge_metadata(base, self.local.metadata(local_id), incoming)
+        target = Target(
+            local_id,
+            self.local.transcript(local_id),
+            metadata=merge.follow,
+            source={**(base or {}), **incoming},
+            older=self.local.older_files(local_id),
         )
-        target = Target(local_id, self.local.transcript(local_id), metadata=merge.follow)
         return replace(plan, target=target, differs=merge.differs)
+
+    def _last_known(self, transcript: Transcript, local_id: str) -> Json | None:
+        """The source's metadata at the last sync of a session; None if there was none."""
+        found = (m for m in self.local.mappings(transcript) if m.local_session_id == local_id)
+        return next((mapping.metadata for mapping in found), None)
 
     def _moved(self, transcript: Transcript) -> Mapping[str, str]:
         """The ids here of the sessions that this one descends from, where they are others.
@@ -286,15 +271,6 @@ class _Planner:
                 continue
             found[str(ancestor)] = str(here)
         return found
-
-
-def packaged_metadata(session: PackagedSession) -> Json:
-    """Name, archive state and branch as the package has them (lineage.differences.METADATA)."""
-    return {
-        "name": session.name,
-        "archived": session.archived,
-        "git_branch": (session.row or {}).get("git_branch"),
-    }
 
 
 def _local_id(plan: SessionPlan) -> str | None:
@@ -357,7 +333,3 @@ def _chosen(package: Package, only: Collection[str]) -> list[PackagedSession]:
     ids = [session.session_id for session in package.sessions]
     wanted = {match_id(given, ids) for given in only}
     return [s for s in package.sessions if not only or s.session_id in wanted]
-
-
-def _count(entries: int) -> str:
-    return "one entry" if entries == 1 else f"{entries} entries"

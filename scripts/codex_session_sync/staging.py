@@ -15,10 +15,13 @@ from .codex.rollout import RolloutName, format_name, parse_time
 from .compose import Sink, Written, compose
 from .continuation import Continuation
 from .localize import Identity, Rewriter
-from .model import Action, SessionPlan, Target, Transcript
+from .model import Action, Relation, SessionPlan, Target, Transcript
 from .policy import Policy
 
 Progress = Callable[[int], None]
+
+AHEAD = Relation.INCOMING_AHEAD
+"""The relation in which a session is fast-forwarded by new entries, not by metadata alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,8 @@ class Staged:
     """A session's new bytes, staged as ``name``, and the place that they are for.
 
     ``path`` is POSIX, relative to the home. ``extends``: they are to be appended to the file there;
-    else they are a whole transcript. ``size`` is that of the transcript afterwards.
+    else they are a whole transcript; ``written`` None: there are none, and the file stays as it is.
+    ``size`` is that of the transcript afterwards.
     """
 
     plan: SessionPlan
@@ -35,7 +39,7 @@ class Staged:
     name: str
     path: str
     extends: bool
-    written: Written
+    written: Written | None
     size: int
     mtime_ns: int
     removed: tuple[str, ...]
@@ -59,6 +63,8 @@ class Stager:
         identity = Identity(target.session_id, target.branch_of, target.moved)
         rewriter = Rewriter(transcript, self.policy, identity)
         name = str(next(self._numbers))
+        if plan.action is Action.FAST_FORWARD and plan.decision.relation is not AHEAD:
+            return self._unextended(plan, target, rewriter, name)
         path = self.folder / name
         try:
             with path.open("xb") as stream:
@@ -71,6 +77,14 @@ class Stager:
             path.unlink(missing_ok=True)
             raise
         return staged
+
+    def _unextended(
+        self, plan: SessionPlan, target: Target, rewriter: Rewriter, name: str
+    ) -> Staged:
+        """A session of which only metadata changes."""
+        assert target.local is not None
+        path = target.local.file.path.relative_to(self.home.path).as_posix()
+        return self._staged(plan, target, rewriter, name, path, None, extends=False)
 
     def _whole(
         self, plan: SessionPlan, target: Target, rewriter: Rewriter, stream: BinaryIO, name: str
@@ -110,12 +124,14 @@ class Stager:
         rewriter: Rewriter,
         name: str,
         path: str,
-        written: Written,
+        written: Written | None,
         *,
         extends: bool,
     ) -> Staged:
         local = target.local
-        before = local.size if extends and local is not None else 0
+        before = local.size if local is not None else 0
+        if local is not None and written is not None and not extends:
+            before -= local.slices[-1].size
         return Staged(
             plan,
             rewriter.transcript,
@@ -124,7 +140,7 @@ class Stager:
             path,
             extends,
             written,
-            before + written.size,
+            before + (written.size if written else 0),
             _last_moment(rewriter.transcript, local),
             tuple(sorted(rewriter.removed)),
         )

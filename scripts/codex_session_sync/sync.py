@@ -14,7 +14,18 @@ from .codex.home import CodexHome
 from .codex.state_db import open_for_reading, open_for_writing
 from .errors import HomeError
 from .journal.log import Journal, TransactionLog, now
-from .model import RESULT_OF, Action, Json, Notice, Plan, Result, SessionOutcome, SessionPlan
+from .model import (
+    RESULT_OF,
+    Action,
+    Counterpart,
+    Json,
+    Notice,
+    Plan,
+    Result,
+    SessionOutcome,
+    SessionPlan,
+    Transcript,
+)
 from .policy import Policy
 from .recovery import interrupted, require_none_interrupted
 
@@ -109,21 +120,38 @@ def session_json(plan: SessionPlan, outcome: SessionOutcome | None = None) -> Js
         "archived": plan.session.archived,
     }
     if plan.transcript is not None:
-        facts = plan.transcript.facts
-        document |= {
-            "first_user_message": _shortened(facts.first_user_message),
-            "turns": facts.turns,
-            "updated_at": facts.last_timestamp,
-            "cwd": facts.last_cwd,
-            "history_mode": plan.transcript.mode,
-        }
+        document |= _described(plan.transcript)
+    if plan.target is not None and plan.target.branch_of:
+        document["branch_of"] = plan.target.branch_of
+    if plan.target is not None and plan.target.metadata:
+        document["follows"] = plan.target.metadata
     if plan.differs:
         document["differs"] = plan.differs
+    if plan.counterpart is not None:
+        document["local"] = _counterpart(plan.counterpart)
     if outcome is not None:
         document["result"] = outcome.result
         if outcome.removed:
             document["removed"] = list(outcome.removed)
     return document
+
+
+def _described(transcript: Transcript) -> Json:
+    """What tells a person which session it is."""
+    facts, meta = transcript.facts, transcript.meta
+    return {
+        "first_user_message": _shortened(facts.first_user_message),
+        "turns": facts.turns,
+        "created_at": facts.first_timestamp,
+        "updated_at": facts.last_timestamp,
+        "cwd": facts.last_cwd,
+        **{key: _text(meta.get(key)) for key in ("originator", "cli_version")},
+        "history_mode": transcript.mode,
+    }
+
+
+def _counterpart(local: Counterpart) -> Json:
+    return {"name": local.name, **_described(local.transcript), "synced_by": local.transaction_id}
 
 
 def counts(sessions: Sequence[Json]) -> Json:
@@ -229,6 +257,10 @@ def _title(plan: SessionPlan) -> str | None:
     if not title and plan.transcript is not None:
         title = plan.transcript.facts.first_user_message
     return _shortened(str(title)) if title else None
+
+
+def _text(value: object) -> str | None:
+    return _shortened(value) if isinstance(value, str) else None
 
 
 def _shortened(text: str | None, length: int = 120) -> str | None:

@@ -53,6 +53,7 @@ def scan(tip: RolloutFile, lookup: SegmentLookup, progress: Progress | None = No
         pass_.facts.freeze(meta),
         pass_.fingerprinter.ends(),
         frozenset(pass_.tail),
+        frozenset(pass_.fingerprinter.taken_back),
     )
 
 

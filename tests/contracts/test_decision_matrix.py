@@ -17,8 +17,15 @@ import pytest
 from builders import Session, dump, write_snapshot, write_transfer
 from codex_session_sync.codex.home import open_home
 from codex_session_sync.errors import SessionError
-from codex_session_sync.lineage.classify import CLASS_OF, Candidate, classify, relate
+from codex_session_sync.lineage.classify import (
+    CLASS_OF,
+    Candidate,
+    classify,
+    heed_taken_back,
+    relate,
+)
 from codex_session_sync.lineage.differences import merge_metadata
+from codex_session_sync.lineage.fingerprint import links_of
 from codex_session_sync.lineage.kinship import origin_moment
 from codex_session_sync.model import (
     Action,
@@ -29,7 +36,8 @@ from codex_session_sync.model import (
     SessionPlan,
 )
 from codex_session_sync.package.reader import open_package
-from codex_session_sync.plan import Choices, decide, make_plan
+from codex_session_sync.plan import make_plan
+from codex_session_sync.verdict import Choices, decide
 from workbench import call
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +76,9 @@ def tables() -> list[list[list[str]]]:
     return found
 
 
-(KIN, MATRIX, EXAMPLES, AMONG, TOGETHER, STORIES, METADATA, REFUSALS, WRITING) = tables()
+(KIN, MATRIX, EXAMPLES, TAKEN_BACK, AMONG, TOGETHER, STORIES, METADATA, REFUSALS, WRITING) = (
+    tables()
+)
 
 
 @dataclass(frozen=True)
@@ -258,6 +268,23 @@ def test_kin_are_those_that_the_page_says(row: list[str]) -> None:
     if made:
         meta["timestamp"] = f"2026-03-02T{time[made]}:00:00.000Z"
     assert (origin_moment(known[incoming]) == origin_moment(meta)) == (kin == "yes")
+
+
+@pytest.mark.parametrize("row", TAKEN_BACK, ids=" ".join)
+def test_what_was_taken_back_here_counts_as_the_page_says(row: list[str]) -> None:
+    local, gone, incoming, relation, action, reason = row
+    once = set(links_of(chain("ab" + gone).links)) - set(links_of(chain("ab").links))
+    decision = classify(chain(incoming), [Candidate("local", chain(local), claimed=True)])
+    heeded = heed_taken_back(decision, chain(incoming), set() if gone == NOTHING else once)
+    verdict = decide(heeded, CHOICES[0])
+    assert (heeded.relation, verdict.action, verdict.reason or NOTHING) == (
+        relation,
+        action,
+        reason,
+    )
+    assert heeded.classification == CLASS_OF[heeded.relation]
+    counts = ("incoming_entries", "local_entries", "common_entries", "local_session_id")
+    assert all(getattr(heeded, key) == getattr(decision, key) for key in counts)
 
 
 def sessions(text: str) -> list[Session]:

@@ -13,9 +13,10 @@ from typing import Any
 from codex_session_sync.codex.home import CodexHome
 from codex_session_sync.model import Action, Plan, SessionPlan
 from codex_session_sync.package.reader import open_package
-from codex_session_sync.plan import Choices, Collision, make_plan
+from codex_session_sync.plan import make_plan
 from codex_session_sync.policy import Policy
 from codex_session_sync.sync import execute
+from codex_session_sync.verdict import Choices, Collision
 from model.homes import Held, Home, new_id
 from model.oracle import (
     COLLISION,

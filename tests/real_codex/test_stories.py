@@ -20,8 +20,10 @@ from codexbed import (
     doctor,
     function_call,
     records,
+    rollout_files,
     view,
 )
+from codexbed.making import next_second
 from codexbed.view import PROBE
 from real_codex.syncing import Answer, file_of, fresh_home, said, sync
 
@@ -383,6 +385,77 @@ def test_names_and_the_archive_follow(machines: tuple[Machine, Machine]) -> None
     assert (views[other].name, views[other].archived) == ("b's name", False)
 
 
+def test_names_and_the_archive_follow_without_a_turn(
+    machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    a, b = machines
+    one = a.new("one", "two")
+    next_second()
+    with a.home.app_server() as app:
+        app.resume(one)
+        app.revert(one, app.turns(one)[1]["id"])
+        app.start_turn(one, "another two")
+        app.set_name(one, "first name")
+    b.takes(a)
+    next_second()
+    with b.home.app_server() as app:
+        app.resume(one)
+        app.revert(one, app.turns(one)[1]["id"])
+        app.start_turn(one, "b's two")
+    a.takes(b, "--on-diverged", "refuse")
+    held = {path.name for path in rollout_files(b.home.home)}
+    assert len(held) == 2
+    older = shutil.copytree(a.home.home, tmp_path / "older")
+    with a.home.app_server() as app:
+        app.set_name(one, "second name")
+        app.archive(one)
+    branch = local_id(b.takes(a), one)
+    assert branch != one
+    later = shutil.copytree(a.home.home, tmp_path / "later")
+    with a.home.app_server() as app:
+        app.unarchive(one)
+        app.set_name(one, "third name")
+    for package, status in ((later, "no_op"), (older, "no_op"), (a.home.home, "ok")):
+        found = b.takes(package)
+        assert found.status == status
+    assert found.sessions[one]["follows"] == {"archived": False}
+    assert found.sessions[one]["differs"]["name"]["incoming"] == "third name"
+
+
+# -- taken back ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["reverted", "rolled back"])
+def test_turns_that_were_taken_back_here_stay_away(
+    machines: tuple[Machine, Machine], legacy: bool
+) -> None:
+    a, b = machines
+    one = a.home.with_version(LEGACY).exec("one") if legacy else a.new("one")
+    a.go_on(one, "two")
+    a.go_on(one, "three")
+    b.takes(a)
+    next_second()
+    with (b.home.with_version(LEGACY) if legacy else b.home).app_server() as app:
+        app.resume(one)
+        if legacy:
+            app.rollback(one, 2)
+        else:
+            app.revert(one, app.turns(one)[1]["id"])
+    found = b.takes(a)
+    assert (told(found), found.sessions[one]["reason"]) == ({one: EQUAL}, "taken_back")
+    assert a.takes(b).status == "no_op"
+    # The source goes on from what is gone here: both lines stay, and go on as lines of their own.
+    a.go_on(one, "four on a")
+    parted = b.takes(a)
+    assert told(parted) == {one: BRANCHED}
+    branch = local_id(parted, one)
+    a.go_on(one, "five on a")
+    assert told(b.takes(a)) == {one: FORWARD}
+    views = view(b.home, [one, branch])
+    assert said(views[one]) == ["one"]
+    assert said(views[branch]) == ["one", "two", "three", "four on a", "five on a"]
+
+
 # -- collisions ---------------------------------------------------------------------------------
 
 
@@ -399,6 +472,11 @@ def test_another_session_of_the_same_id(machines: tuple[Machine, Machine], tmp_p
 
     refused = b.takes(packed())
     assert refused.refused() == {other: "id_collision"}
+    assert refused.sessions[other]["first_user_message"] == "one"
+    assert refused.sessions[other]["local"]["first_user_message"] == "elsewhere"
+    [problem] = refused.document["errors"]
+    for words in ("“elsewhere” (one turn, ", "“one” (one turn, ", str(a.home.project)):
+        assert words in problem["message"]
     first = b.takes(package, "--on-collision", "import-as-new")
     assert told(first) == {other: ("id_collision_unrelated", "imported")}
     new = local_id(first, other)

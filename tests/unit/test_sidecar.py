@@ -39,7 +39,11 @@ def mapping(origin: int, local: int, when: str = "2026-03-02T09:00:00.000Z") -> 
 
 
 def local_ids(text: str, lineage: str, origin: str) -> list[str]:
-    return [one.local_session_id for one in mappings_of(text, lineage, origin)]
+    return [one.local_session_id for one in of_origin(text, origin, lineage)]
+
+
+def of_origin(text: str, origin: str, lineage: str = LINEAGE) -> list[Mapping]:
+    return [one for one in mappings_of(text, lineage) if one.origin_session_id == origin]
 
 
 def test_a_fingerprint_names_the_last_link() -> None:
@@ -68,8 +72,8 @@ def test_the_last_mapping_of_a_pair_stands() -> None:
     text = with_mapping(None, LINEAGE, mapping(1, 2))
     text = with_mapping(text, LINEAGE, mapping(3, 4))
     text = with_mapping(text, LINEAGE, later)
-    assert mappings_of(text, LINEAGE, session_id(1)) == [later]
-    assert mappings_of(text, LINEAGE, session_id(3)) == [mapping(3, 4)]
+    assert of_origin(text, session_id(1)) == [later]
+    assert of_origin(text, session_id(3)) == [mapping(3, 4)]
     assert len(json.loads(text)["mappings"]) == 2
 
 
@@ -79,12 +83,12 @@ def test_one_session_may_stand_here_more_than_once() -> None:
     for one in (mapping(1, 5), mapping(1, 2), mapping(4, 5)):
         text = with_mapping(text, LINEAGE, one)
     assert text is not None
-    assert mappings_of(text, LINEAGE, session_id(1)) == [mapping(1, 2), mapping(1, 5)]
-    assert mappings_of(text, LINEAGE, session_id(4)) == [mapping(4, 5)]
+    assert of_origin(text, session_id(1)) == [mapping(1, 2), mapping(1, 5)]
+    assert of_origin(text, session_id(4)) == [mapping(4, 5)]
     moved = mapping(1, 5, "2026-03-03T09:00:00.000Z")
     text = with_mapping(text, LINEAGE, moved)
-    assert mappings_of(text, LINEAGE, session_id(1)) == [mapping(1, 2), moved]
-    assert mappings_of(text, LINEAGE, session_id(4)) == [mapping(4, 5)]
+    assert of_origin(text, session_id(1)) == [mapping(1, 2), moved]
+    assert of_origin(text, session_id(4)) == [mapping(4, 5)]
 
 
 @settings(max_examples=25, deadline=None)
@@ -131,7 +135,7 @@ def damaged() -> dict[str, str]:
 @pytest.mark.parametrize("text", damaged().values(), ids=damaged())
 def test_a_damaged_sidecar_is_not_used(text: str) -> None:
     for use in (
-        lambda: mappings_of(text, LINEAGE, session_id(1)),
+        lambda: of_origin(text, session_id(1)),
         lambda: with_mapping(text, LINEAGE, mapping(3, 4)),
     ):
         with pytest.raises(HomeError) as caught:

@@ -9,11 +9,12 @@ import click
 from ..journal.log import Journal
 from ..package.members import parse_limits
 from ..package.reader import open_package
-from ..plan import Choices, Collision, Diverged, make_plan
+from ..plan import make_plan
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from ..report.progress import byte_progress
 from ..sync import counts, session_json
+from ..verdict import Choices, Collision, Diverged
 from .options import (
     choice_options,
     common,

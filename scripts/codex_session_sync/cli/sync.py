@@ -17,12 +17,13 @@ from ..model import Action, Plan, Result
 from ..package.members import parse_limits
 from ..package.reader import open_package
 from ..package.sessions import Package
-from ..plan import Choices, Collision, Diverged, make_plan
+from ..plan import make_plan
 from ..policy import local_policy
 from ..recovery import unfinished_notices
 from ..report.envelope import Report, Status
 from ..report.progress import byte_progress
 from ..sync import Execution, counts, execute, is_idle, not_executed, session_json
+from ..verdict import Choices, Collision, Diverged
 from .options import (
     choice_options,
     common,

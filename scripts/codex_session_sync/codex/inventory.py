@@ -59,6 +59,11 @@ class RolloutIndex:
         """The file of a segment."""
         return self._by_segment.get(segment_id)
 
+    def files(self, thread_id: str) -> list[RolloutFile]:
+        """The files of a thread, one for each segment, oldest first."""
+        found = self._by_thread.get(thread_id, [])
+        return sorted(found, key=lambda file: (file.stamp, file.segment_id))
+
     def tip(self, thread_id: str, base_name: str | None = None) -> RolloutFile | None:
         """The newest file of a thread: the one the database names, else the newest stamp.
 

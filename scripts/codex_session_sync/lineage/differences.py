@@ -7,10 +7,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..model import Json
+from ..model import Json, PackagedSession
 
 METADATA = ("name", "archived", "git_branch")
 """What is merged beside the conversation; the local value wins where both sides changed it."""
+
+MOMENT = "updated_at_ms"
+"""What orders two states of one session's metadata: Codex raises it with every change of a row."""
+
+
+def packaged_metadata(session: PackagedSession) -> Json:
+    """METADATA, as far as a package tells it, and MOMENT where it has the session's row."""
+    row = session.row
+    known: Json = {"archived": session.archived}
+    if session.name is not None or row is not None:
+        known["name"] = session.name
+    if row is not None:
+        known |= {"git_branch": row.get("git_branch")}
+        if isinstance(row.get(MOMENT), int):
+            known[MOMENT] = row[MOMENT]
+    return known
+
+
+def is_newer(incoming: Json, base: Json | None) -> bool:
+    """Whether a package surely tells of a later state than the last one known of its source."""
+    if base is None or MOMENT not in base or MOMENT not in incoming:
+        return False
+    changed = any(key in incoming and incoming[key] != base.get(key) for key in METADATA)
+    return changed and bool(incoming[MOMENT] > base[MOMENT])
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +48,17 @@ class Merge:
 def merge_metadata(base: Json | None, local: Json, incoming: Json) -> Merge:
     """Merge three ways: what the source changed since ``base`` and nobody changed here follows.
 
-    Each side maps METADATA to values. Without a base (no sidecar) only a value that is missing
-    here follows.
+    Each side maps METADATA to values, ``incoming`` those that it knows. Without a base (no sidecar)
+    only a value that is missing here follows.
     """
+    known = [key for key in METADATA if key in incoming]
     follow = {
         key: incoming[key]
-        for key in METADATA
+        for key in known
         if incoming[key] != local[key] and _follows(key, base, local, incoming)
     }
-    return Merge(follow, _difference({**local, **follow}, incoming))
+    after = {**local, **follow}
+    return Merge(follow, _difference({k: after[k] for k in known}, {k: incoming[k] for k in known}))
 
 
 def _follows(key: str, base: Json | None, local: Json, incoming: Json) -> bool:

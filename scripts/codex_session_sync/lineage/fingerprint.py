@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,9 +72,10 @@ def canonical_entry(record: Json, masks: Iterable[bytes]) -> bytes:
 
 @dataclass(slots=True)
 class _Turn:
-    """The entry digests of one turn, where each entry ends, and where the user's words begin."""
+    """The entries of one turn: digests, links, ends in bytes; and where the user's words begin."""
 
     digests: bytearray = field(default_factory=bytearray)
+    links: bytearray = field(default_factory=bytearray)
     ends: array[int] = field(default_factory=lambda: array("q"))
     user_from: int | None = None
 
@@ -83,10 +84,13 @@ class Fingerprinter:
     """Builds the chain of one session, record by record.
 
     A legacy session can take back turns (``thread_rolled_back``); what remains is what Codex keeps
-    when it migrates such a session, and only that is chained.
+    when it migrates such a session, and only that is chained. ``taken_back`` gathers the links of
+    the rest.
     """
 
     def __init__(self, masks: Iterable[str]) -> None:
+        self.taken_back: set[bytes] = set()
+        self._last = SEED
         self._masks = [mask.encode("ascii") for mask in masks]
         self._turns = [_Turn()]
         self._last_user = 0
@@ -96,8 +100,11 @@ class Fingerprinter:
         turn = self._turns[-1]
         if record["payload"].get("role") == "user":
             self._last_user = len(turn.ends)
-        turn.digests += hashlib.sha256(canonical_entry(record, self._masks)).digest()
+        digest = hashlib.sha256(canonical_entry(record, self._masks)).digest()
+        turn.digests += digest
         turn.ends.append(end)
+        self._last = hashlib.sha256(self._last + digest).digest()
+        turn.links += self._last
 
     def note_event(self, payload: Json) -> None:
         """Take in an ``event_msg`` of a legacy session: turns begin, are a user's, are undone."""
@@ -114,13 +121,7 @@ class Fingerprinter:
 
     def chain(self) -> Chain:
         """The chain of the entries that stand."""
-        links, last = bytearray(), SEED
-        for turn in self._turns:
-            for start in range(0, len(turn.digests), Chain.LINK_BYTES):
-                entry = turn.digests[start : start + Chain.LINK_BYTES]
-                last = hashlib.sha256(last + entry).digest()
-                links += last
-        return Chain(bytes(links))
+        return Chain(b"".join(turn.links for turn in self._turns))
 
     def ends(self) -> array[int]:
         """Where each entry that stands ends, in the order of the chain."""
@@ -132,12 +133,39 @@ class Fingerprinter:
     def _roll_back(self, count: int) -> None:
         """Drop the last ``count`` turns of the user; of the very first its preamble stays."""
         users = [turn for turn in self._turns if turn.user_from is not None]
-        for turn in users[max(0, len(users) - count) :]:
+        dropped = users[max(0, len(users) - count) :]
+        self._last_user = 0
+        if not dropped:
+            return
+        first = next(i for i, turn in enumerate(self._turns) if turn is dropped[0])
+        before = {link for turn in self._turns[first:] for link in links_of(turn.links)}
+        for turn in dropped:
             keep = (turn.user_from or 0) if turn is users[0] else 0
             del turn.digests[keep * Chain.LINK_BYTES :]
             del turn.ends[keep:]
             turn.user_from = None
-        self._last_user = 0
+        self._link_anew(first)
+        self.taken_back |= before.difference(
+            link for turn in self._turns[first:] for link in links_of(turn.links)
+        )
+
+    def _link_anew(self, first: int) -> None:
+        """Chain the entries of the turns from the one with this index on."""
+        self._last = next(
+            (bytes(t.links[-Chain.LINK_BYTES :]) for t in reversed(self._turns[:first]) if t.links),
+            SEED,
+        )
+        for turn in self._turns[first:]:
+            turn.links.clear()
+            for digest in links_of(turn.digests):
+                self._last = hashlib.sha256(self._last + digest).digest()
+                turn.links += self._last
+
+
+def links_of(links: bytes | bytearray) -> Iterator[bytes]:
+    """The single links, or digests, of a concatenation of them."""
+    for start in range(0, len(links), Chain.LINK_BYTES):
+        yield bytes(links[start : start + Chain.LINK_BYTES])
 
 
 def common_entries(one: Chain, other: Chain) -> int:

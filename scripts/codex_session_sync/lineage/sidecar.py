@@ -87,9 +87,9 @@ def with_mapping(text: str | None, lineage: str, mapping: Mapping) -> str:
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
-def mappings_of(text: str, lineage: str, origin: str) -> list[Mapping]:
-    """What a sidecar says of one incoming session. Raises HomeError ``sidecar_invalid``."""
-    return [Mapping(**m) for m in _mappings(text, lineage) if m["origin_session_id"] == origin]
+def mappings_of(text: str, lineage: str) -> list[Mapping]:
+    """What a sidecar says. Raises HomeError ``sidecar_invalid``."""
+    return [Mapping(**mapping) for mapping in _mappings(text, lineage)]
 
 
 def _mappings(text: str, lineage: str) -> Iterator[Json]:

@@ -67,7 +67,7 @@ def _sessions(data: Json, out: Console) -> None:
     out.print(
         f"[bold]{escape(_base(package['source']))}[/] · {package['kind']} in a "
         f"{package['container']} · "
-        f"{package['sessions']} sessions",
+        f"{_counted(package['sessions'], 'session')}",
         highlight=False,
     )
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
@@ -84,7 +84,7 @@ def _sessions(data: Json, out: Console) -> None:
     for session in data["sessions"]:
         outcome = session.get("result") or session["action"]
         kind = session["classification"]
-        reason = f" ({session['reason']})" if session["reason"] == "local_ahead" else ""
+        reason = _aside(session)
         table.add_row(
             short_id(session["session_id"]),
             _title(session),
@@ -95,9 +95,53 @@ def _sessions(data: Json, out: Console) -> None:
     out.print(table)
     total = ", ".join(f"{n} {kind}" for kind, n in data["counts"]["classification"].items())
     out.print(f"\n{total}", highlight=False)
+    _branches(data["sessions"], out)
+    _differences(data["sessions"], out)
     _removed(data["sessions"], out)
     if data.get("transaction_id"):
         out.print(f"transaction {data['transaction_id']}", highlight=False)
+
+
+def _aside(session: Json) -> str:
+    """What is worth telling of an action beside its name."""
+    if session["reason"] in ("local_ahead", "taken_back"):
+        return f" ({session['reason']})"
+    if session["action"] == "fast_forward" and session["relation"] != "incoming_ahead":
+        return f" ({', '.join(session.get('follows', ()))} only)"
+    return ""
+
+
+def _branches(sessions: list[Json], out: Console) -> None:
+    """What branches part from."""
+    for session in sessions:
+        local = session.get("local")
+        if session.get("branch_of") and local:
+            common = session["entries"]["common"]
+            out.print(
+                f"{short_id(session['session_id'])} parts from {short_id(session['branch_of'])} "
+                f"“{local['name'] or local['first_user_message'] or ''}” after "
+                f"{_counted(common, 'common entry', 'common entries')}",
+                markup=False,
+                highlight=False,
+            )
+
+
+def _differences(sessions: list[Json], out: Console) -> None:
+    """Names and the like that follow the source, and those that were changed on both sides."""
+    for session in sessions:
+        about = short_id(session["session_id"])
+        for key, value in session.get("follows", {}).items():
+            out.print(f"{about} {key}: becomes {value!r}", markup=False, highlight=False)
+        for key, sides in session.get("differs", {}).items():
+            out.print(
+                f"{about} {key}: stays {sides['local']!r}; the package has {sides['incoming']!r}",
+                markup=False,
+                highlight=False,
+            )
+
+
+def _counted(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _removed(sessions: list[Json], out: Console) -> None:
@@ -197,8 +241,8 @@ def _recovered(data: Json, out: Console) -> None:
         out.print("No transaction was interrupted.")
     for item in data["transactions"]:
         out.print(
-            f"{item['transaction_id']}: {len(item['sessions_kept'])} sessions stand, "
-            f"{len(item['sessions_undone'])} are undone",
+            f"{item['transaction_id']}: {_counted(len(item['sessions_kept']), 'session')} kept, "
+            f"{len(item['sessions_undone'])} undone",
             highlight=False,
         )
 

@@ -1,15 +1,19 @@
 """Writing files so that they are whole or absent, and stay after a power loss.
 
 On POSIX a change is durable once the file and its folder are synced. Windows cannot sync a folder
-and macOS needs F_FULLFSYNC; both are done as far as the platform allows.
+and macOS needs F_FULLFSYNC; both are done as far as the platform allows. A file system that has no
+sync (some network and user-space ones) is used without: there a kill leaves what can be recovered,
+a power loss may not.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from .errors import HomeError
@@ -19,6 +23,9 @@ _FULLFSYNC = 51
 
 TEMPORARY = ".*.tmp"
 """The pattern of what ``write_atomic`` leaves beside a file if the process is killed."""
+
+UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""The errors of a file system that has no sync, or no locks."""
 
 MANY = 8
 """From this many files on, one sync of the file system is cheaper than one for each file."""
@@ -106,11 +113,13 @@ def sync_file(path: Path) -> None:
 
 def sync_descriptor(descriptor: int) -> None:
     """Make an open file's content durable."""
-    if sys.platform == "darwin":
-        import fcntl
+    with unless_unsupported():
+        if sys.platform == "darwin":
+            import fcntl
 
-        fcntl.fcntl(descriptor, _FULLFSYNC)
-    else:
+            with unless_unsupported():
+                fcntl.fcntl(descriptor, _FULLFSYNC)
+                return
         os.fsync(descriptor)
 
 
@@ -120,9 +129,20 @@ def sync_folder(path: Path) -> None:
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with unless_unsupported():
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def unless_unsupported() -> Iterator[None]:
+    """Pass over a request that the file system does not know."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
 
 
 def _sync_file_systems(paths: list[Path]) -> bool:
@@ -141,6 +161,8 @@ def _sync_file_systems(paths: list[Path]) -> bool:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             if syncfs(descriptor) != 0:
+                if ctypes.get_errno() in UNSUPPORTED:
+                    return False
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
         finally:
             os.close(descriptor)

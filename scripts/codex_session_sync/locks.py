@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import orjson
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from .durable import not_writable, write_atomic
+from .durable import UNSUPPORTED, not_writable, unless_unsupported, write_atomic
 from .errors import HomeError, SessionError
 from .journal.log import now
 
@@ -26,10 +26,9 @@ def home_lock(sync_dir: Path, command: str) -> Iterator[None]:
     Raises HomeError: ``home_locked``, naming the holder, if another one is at work;
     ``home_not_writable``.
     """
-    lock = FileLock(sync_dir / LOCK, timeout=0)
     try:
         sync_dir.mkdir(exist_ok=True)
-        lock.acquire()
+        lock = _acquired(sync_dir)
     except Timeout as error:
         raise HomeError(
             "home_locked",
@@ -45,6 +44,24 @@ def home_lock(sync_dir: Path, command: str) -> Iterator[None]:
         with suppress(OSError):
             (sync_dir / HOLDER).unlink(missing_ok=True)
         lock.release()
+
+
+def _acquired(sync_dir: Path) -> BaseFileLock:
+    """The home's lock: the system's, or a file that names its process where there is none.
+
+    Raises Timeout if it is held, OSError.
+    """
+    lock: BaseFileLock = FileLock(sync_dir / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        lock = SoftFileLock(sync_dir / f"{LOCK}.held", timeout=0)
+        lock.acquire()
+    return lock
 
 
 @contextmanager
@@ -72,7 +89,8 @@ def codex_thread_lock(home: Path, session_id: str) -> Iterator[None]:
 
     with (folder / f"{session_id}.lock").open("ab") as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with unless_unsupported():
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise SessionError(
                 "session_busy",
@@ -91,11 +109,9 @@ def _flock(path: Path) -> Iterator[None]:
     import fcntl
 
     with path.open("rb") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(stream, fcntl.LOCK_UN)
+        with unless_unsupported():
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield  # closing the file frees it
 
 
 def _write_holder(sync_dir: Path, command: str) -> None:

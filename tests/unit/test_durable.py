@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from codex_session_sync import durable
 from codex_session_sync.durable import (
     MANY,
+    UNSUPPORTED,
     append,
     place,
     safe_join,
@@ -299,3 +300,14 @@ def test_a_failed_sync_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(os, "fsync", failing(OSError(errno.EIO, "Input/output error")))
     with pytest.raises(OSError, match="Input/output"):
         sync_all([path])
+
+
+@pytest.mark.parametrize("number", sorted(UNSUPPORTED))
+def test_a_file_system_without_syncs_is_used_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "fsync", failing(OSError(number, os.strerror(number))))
+    path = tmp_path / "file"
+    write_atomic(path, b"x")
+    sync_all([path])
+    assert path.read_bytes() == b"x"

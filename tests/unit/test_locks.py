@@ -294,3 +294,47 @@ def test_a_failure_frees_the_session(
 def test_no_lock_for_releases_that_take_none(sync_dir: Path) -> None:
     lock_session(sync_dir.parent, session_id(1))
     assert list(sync_dir.parent.iterdir()) == []
+
+
+# -- a file system without locks ----------------------------------------------------------------
+
+LOCKLESS = f"""
+import fcntl
+def flock(*_):
+    raise OSError({errno.ENOLCK}, "No locks available")
+fcntl.flock = flock
+"""
+
+
+def test_without_locks_a_file_keeps_the_others_out(
+    sync_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "HOLD", LOCKLESS + HOLD)
+    without_locks(monkeypatch)
+    with held(sync_dir) as process, pytest.raises(HomeError) as caught:
+        take(sync_dir)
+    assert caught.value.code == "home_locked"
+    assert f"process {process.pid}, " in caught.value.message
+    take(sync_dir)
+    with held(sync_dir) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    take(sync_dir)  # what a dead process left does not block
+
+
+def test_without_locks_codex_is_not_waited_for(
+    sync_dir: Path, writer_locks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del writer_locks
+    without_locks(monkeypatch)
+    home = sync_dir.parent
+    (home / "session_index.jsonl.lock").touch()
+    with codex_index_lock(home), codex_thread_lock(home, session_id(1)):
+        pass
+
+
+def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)

@@ -167,7 +167,7 @@ def test_a_database_that_vanishes_is_not_made_again(
     with pytest.raises(HomeError) as caught, open_for_writing(path):
         pass
     monkeypatch.undo()
-    assert code_of(caught) == "database_unreadable"
+    assert code_of(caught) == "database_not_writable"
     assert not path.exists()
 
 

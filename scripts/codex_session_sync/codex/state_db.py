@@ -23,6 +23,14 @@ KEY = {"threads": ("id",), "thread_dynamic_tools": ("thread_id", "position")}
 
 _VARIABLES = 500
 
+_REFUSED = (
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+)
+
 
 class StateDb:
     """An open state database."""
@@ -180,11 +188,18 @@ def _state(*paths: Path) -> list[tuple[int, int] | None]:
 
 
 def _unusable(path: Path, error: sqlite3.Error) -> HomeError:
-    if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    number = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if number in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return HomeError(
             "database_busy",
             f"{path} is locked by another program",
             hint="wait for Codex to finish its turn, then try again",
+        )
+    if number in _REFUSED:
+        return HomeError(
+            "database_not_writable",
+            f"the system refuses to read or write {path}: {error}",
+            hint="make room on its disk, or mend its owner and permissions, then try again",
         )
     if isinstance(error, sqlite3.IntegrityError):
         return HomeError(

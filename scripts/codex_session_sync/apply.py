@@ -20,7 +20,7 @@ from .journal.log import TransactionLog
 from .journal.operations import AnyOperation, Site
 from .journal.playback import apply_all, undo_all
 from .locks import codex_index_lock, codex_thread_lock
-from .model import RESULT_OF, Action, Result, SessionOutcome, SessionPlan
+from .model import RESULT_OF, Result, SessionOutcome, SessionPlan
 from .policy import Policy
 from .recovery import interrupted
 from .staging import Staged, Stager
@@ -66,9 +66,9 @@ class Writer:
                 yield from self._commit(staged)
 
     def _lock(self, plan: SessionPlan, locks: ExitStack) -> None:
-        """Keep Codex from writing to a session that is extended. Raises ``session_busy``."""
-        if plan.action is Action.FAST_FORWARD and plan.target is not None:
-            locks.enter_context(codex_thread_lock(self.home.path, plan.target.session_id))
+        """Keep Codex from writing to a session meanwhile. Raises ``session_busy``."""
+        assert plan.target is not None
+        locks.enter_context(codex_thread_lock(self.home.path, plan.target.session_id))
 
     def _commit(self, staged: Sequence[Staged]) -> Iterator[SessionOutcome]:
         """Put a staged batch in place; if that fails, each of its sessions alone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import orjson
@@ -85,9 +85,29 @@ def codex_thread_lock(home: Path, session_id: str) -> Iterator[None]:
     if sys.platform == "win32" or not folder.is_dir():
         yield
         return
+    coordination, path = folder / ".coordination.lock", folder / f"{session_id}.lock"
+    # Codex opens and removes lock files under this one, so that a lock is never of a removed file.
+    coordinated = coordination.exists()
+    with ExitStack() as held:
+        with _flock(coordination):
+            held.enter_context(_locked(path, session_id))
+        try:
+            yield
+        finally:
+            with _flock(coordination):
+                if coordinated:
+                    path.unlink(missing_ok=True)
+                held.close()
+
+
+@contextmanager
+def _locked(path: Path, session_id: str) -> Iterator[None]:
+    """Hold a session's lock file. Raises SessionError ``session_busy``."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     import fcntl
 
-    with (folder / f"{session_id}.lock").open("ab") as stream:
+    with path.open("ab") as stream:
         try:
             with unless_unsupported():
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

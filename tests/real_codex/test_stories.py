@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from codex_session_sync.locks import codex_thread_lock
 from codexbed import (
     LEGACY,
     AppServer,
+    AppServerError,
     CodexHome,
     ModelServer,
     SessionView,
@@ -526,3 +528,20 @@ def test_a_session_that_is_open_is_left_for_later(machines: tuple[Machine, Machi
         assert b.file(one).read_bytes() == kept
     assert told(b.takes(a)) == {one: FORWARD, other: EQUAL, third: EQUAL}
     b.shows({one: ["one", "two"], other: ["other", "other two"], third: ["third"]})
+
+
+def test_codex_does_not_open_a_session_that_is_being_written(
+    machines: tuple[Machine, Machine],
+) -> None:
+    a, b = machines
+    one = a.new("one")
+    b.new("own")
+    b.takes(a)
+    locks = b.home.home / "thread-writer-locks"
+    before = sorted(path.name for path in locks.iterdir())
+    with b.home.app_server() as app, codex_thread_lock(b.home.home, one):
+        with pytest.raises(AppServerError, match="active writer"):
+            app.resume(one)
+        assert len(app.turns(one)) == 1  # reading goes on
+    assert sorted(path.name for path in locks.iterdir()) == before
+    b.shows({one: ["one"]})

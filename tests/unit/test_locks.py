@@ -275,6 +275,23 @@ def test_codex_finds_a_session_busy_that_is_extended(sync_dir: Path, writer_lock
 
 
 @posix
+def test_a_lock_file_goes_as_codex_removes_its_own(sync_dir: Path, writer_locks: Path) -> None:
+    """Only under the lock that orders this: else another process might hold a removed file."""
+    home, session = sync_dir.parent, session_id(1)
+    path = writer_locks / f"{session}.lock"
+    lock_session(home, session)
+    assert path.exists()
+    (writer_locks / ".coordination.lock").touch()
+    with codex_thread_lock(home, session):
+        assert path.exists()
+    assert not path.exists()
+    with codex_writing(path):
+        with pytest.raises(SessionError):
+            lock_session(home, session)
+        assert path.exists()
+
+
+@posix
 @pytest.mark.parametrize("error", [ZeroDivisionError(), KeyboardInterrupt()])
 def test_a_failure_frees_the_session(
     sync_dir: Path, writer_locks: Path, error: BaseException

@@ -25,15 +25,6 @@ from .model import Json, RolloutFile, Transcript
 
 
 @dataclass(frozen=True, slots=True)
-class _Marked:
-    """A record of the incoming session: whether it stands, and whether it is to be written."""
-
-    record: Json
-    stands: bool
-    missing: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Continuation:
     """What follows the first ``common`` entries of an incoming session, for a local copy of it.
 
@@ -79,26 +70,26 @@ class Continuation:
             yield _with_ordinal(record, ordinal)
 
     def _as_they_are(self) -> Iterator[Json]:
-        for marked in self._marked():
-            if marked.missing:
-                yield self.rewriter.settled(marked.record)
+        for record, missing in self._marked():
+            if missing:
+                yield self.rewriter.settled(record)
 
     def _converted(self) -> Iterator[Json]:
         converter = ModeConverter(self.local.mode, self.local.session_id)
         missing = False
-        for marked in self._marked():
-            missing = marked.missing
-            if not marked.stands:
-                converter.skip()
-            elif missing:
-                yield from converter.convert(self.rewriter.settled(marked.record))
+        for record, missing in self._marked():
+            if missing:
+                yield from converter.convert(self.rewriter.settled(record))
             else:
-                converter.convert(marked.record)
+                converter.convert(record)
         if missing:
             yield from converter.finish()
 
-    def _marked(self) -> Iterator[_Marked]:
-        """The records, from the first that is needed on; checked to be those that were scanned."""
+    def _marked(self) -> Iterator[tuple[Json, bool]]:
+        """The records that matter, each with whether it is to be written.
+
+        Checked to be those that were scanned. To convert some, all are needed.
+        """
         standing, keep_all = self._standing()
         whole = standing is not None or not self._same_mode
         chain = _Link(self._incoming, self.common)
@@ -106,14 +97,14 @@ class Continuation:
         for place, (begin, record) in enumerate(self._history(0 if whole else self._start)):
             stands = standing is None or bool(standing.flags[place])
             if begin < self._start or not (stands or keep_all):
-                yield _Marked(record, stands, missing=False)
+                if stands:
+                    yield record, False
                 continue
             if is_entry(record):
                 known = frozenset()
                 if stands:
                     chain.add(record)
-            has = record_key(record) in known or record["type"] == META
-            yield _Marked(record, stands, missing=not has)
+            yield record, record_key(record) not in known and record["type"] != META
         chain.check()
 
     def _standing(self) -> tuple[Standing | None, bool]:

@@ -40,7 +40,6 @@ _UNSHOWN = frozenset(
         "collab_resume_end",
         "collab_waiting_end",
         "dynamic_tool_call_request",
-        "view_image_tool_call",
         ROLLED_BACK,
     }
 )
@@ -62,7 +61,7 @@ IMAGE_EXTENSION = "image_gen.generation"
 
 
 class ModeConverter:
-    """Rewrites the records of one session, all of them and in order, in another history mode.
+    """Rewrites the records of one session that stand, in order, in another history mode.
 
     Items and turns that legacy records do not name are numbered as a migration numbers them. So a
     converter for the end of a session has to be given its beginning as well.
@@ -79,10 +78,6 @@ class ModeConverter:
         """
         return self._mode.convert(record)
 
-    def skip(self) -> None:
-        """Pass over a record that does not stand."""
-        self._mode.skip()
-
     def finish(self) -> list[Json]:
         """What is to be written after the last record."""
         return self._mode.finish()
@@ -92,7 +87,6 @@ class _Mode(Protocol):
     """What ModeConverter needs of either direction."""
 
     def convert(self, record: Json) -> list[Json]: ...
-    def skip(self) -> None: ...
     def finish(self) -> list[Json]: ...
 
 
@@ -111,9 +105,6 @@ class _ToLegacy:
         if record["type"] != EVENT or payload.get("type") != "item_completed":
             return [record]
         return [{**record, "payload": event} for event in self._events(payload)]
-
-    def skip(self) -> None:
-        """Nothing is counted in this direction."""
 
     def finish(self) -> list[Json]:
         return []
@@ -168,9 +159,6 @@ class _ToPaginated:
             return [record]
         return [{**record, "payload": event} for event in self._events(payload)]
 
-    def skip(self) -> None:
-        self._place += 1
-
     def finish(self) -> list[Json]:
         return [{**self._last, "type": EVENT, "payload": end} for end in self._end_implied()]
 
@@ -185,11 +173,11 @@ class _ToPaginated:
             return self._think(kind, event.get("text"))
         item_of = _ITEM_OF.get(kind)
         if item_of is None:
-            if kind == "view_image_tool_call":
-                self._place -= 1
             return [] if kind in _UNSHOWN else [event]
         item = item_of(event)
         if item is None:
+            return self._unread()
+        if event.get("message") == "" and kind == "agent_message":
             return []
         asks = kind == "user_message"
         ended = self._end_implied() if asks and self._asked else []
@@ -203,8 +191,7 @@ class _ToPaginated:
         if kind == "turn_aborted" and turn is None:
             event, turn = {**event, "turn_id": self._turn}, self._turn
         if not isinstance(turn, str):
-            self._place -= 1
-            return []
+            return self._unread()
         if kind == "task_started":
             ended = self._end_implied()
             self._open(turn)
@@ -213,13 +200,20 @@ class _ToPaginated:
             self._turn, self._implied = None, False
         return [event]
 
+    def _unread(self) -> list[Json]:
+        """Leave out a record that Codex cannot read, and so does not count."""
+        self._place -= 1
+        return []
+
     def _open(self, turn: str) -> None:
         self._turn, self._asked, self._thought = turn, False, None
         self._turns.add(turn)
 
     def _think(self, kind: str, text: object) -> list[Json]:
         """Reasoning in several events is one item that grows, shown each time as it is so far."""
-        if not isinstance(text, str) or not text:
+        if not isinstance(text, str):
+            return self._unread()
+        if not text:
             return []
         before = self._thought or {"type": "Reasoning", "summary_text": [], "raw_content": []}
         part = "summary_text" if kind == "agent_reasoning" else "raw_content"
@@ -275,10 +269,14 @@ class _ToPaginated:
 
 @dataclass(slots=True)
 class _Turn:
-    """Places of records: where a turn begins, and where a user's words in it do."""
+    """Places of records: where a turn begins, and where it goes if it is taken back as the first.
+
+    ``entered``: whether it has entries.
+    """
 
     start: int
     user_from: int | None = None
+    entered: bool = False
 
 
 @dataclass(slots=True)
@@ -301,8 +299,10 @@ class Standing:
         place, payload = len(self.flags), record["payload"]
         self.flags.append(1)
         if record["type"] in (RESPONSE_ITEM, COMPACTED):
+            turn = self._turns[-1]
             if payload.get("role") == "user":
-                self._user = place
+                self._user = place if turn.entered else turn.start
+            turn.entered = True
         elif record["type"] == EVENT:
             self._note_event(place, payload)
 
@@ -335,7 +335,7 @@ class Standing:
             assert start is not None
             self.flags[start:end] = bytes(end - start)
             first = min(first, start)
-            turn.user_from = None
+            turn.user_from, turn.entered = None, start > turn.start
         self.reaches.append((place, first))
 
 
@@ -369,7 +369,7 @@ def _user_item(event: Json) -> Json | None:
 
 def _agent_item(event: Json) -> Json | None:
     text = event.get("message")
-    if not isinstance(text, str) or not text:
+    if not isinstance(text, str):
         return None
     item: Json = {"type": "AgentMessage", "content": [{"type": "Text", "text": text}]}
     return item | _given(event, "phase", "memory_citation")
@@ -461,6 +461,10 @@ def _dynamic_item(event: Json) -> Json | None:
     return None
 
 
+def _no_item(_: Json) -> None:
+    return None
+
+
 def _review_begun_item(event: Json) -> Json | None:
     hint = event.get("user_facing_hint") or "Review requested."
     item = {"type": "EnteredReviewMode", "target": event.get("target"), "user_facing_hint": hint}
@@ -484,6 +488,7 @@ _ITEM_OF: dict[str, Callable[[Json], Json | None]] = {
     "dynamic_tool_call_response": _dynamic_item,
     "entered_review_mode": _review_begun_item,
     "exited_review_mode": _review_ended_item,
+    "view_image_tool_call": _no_item,
 }
 
 

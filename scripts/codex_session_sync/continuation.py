@@ -90,13 +90,13 @@ class Continuation:
 
         Checked to be those that were scanned. To convert some, all are needed.
         """
-        standing, keep_all = self._standing()
+        standing, first, keep_all = self._standing()
         whole = standing is not None or not self._same_mode
         chain = _Link(self._incoming, self.common)
         known: frozenset[str] = self.local.tail
         for place, (begin, record) in enumerate(self._history(0 if whole else self._start)):
             stands = standing is None or bool(standing.flags[place])
-            if begin < self._start or not (stands or keep_all):
+            if begin < self._start or place < first or not (stands or keep_all):
                 if stands:
                     yield record, False
                 continue
@@ -107,24 +107,26 @@ class Continuation:
             yield record, record_key(record) not in known and record["type"] != META
         chain.check()
 
-    def _standing(self) -> tuple[Standing | None, bool]:
-        """Which records stand, None if all do; and whether to write the others as well.
+    def _standing(self) -> tuple[Standing | None, int, bool]:
+        """Which records stand, None if all do; where the missing ones begin; whether to keep all.
 
-        They can be written to a legacy copy that does not have them, if they are taken back by
-        records that take back nothing else: so the copy is what its source is.
+        A legacy copy gets what was taken back as well, so that it is what its source is, unless
+        that would take something from what it has.
         """
-        if self._incoming.mode == "paginated":
-            return None, True
         after = (record for _, record in self._history(self._start))
-        if self._same_mode and not any(map(_takes_back, after)):
-            return None, True
+        if self._incoming.mode == "paginated" or (
+            self._same_mode and not any(map(_takes_back, after))
+        ):
+            return None, 0, True
         standing, first = Standing(), 0
-        for begin, record in self._history(0):
-            first += begin < self._start
+        for place, (begin, record) in enumerate(self._history(0)):
             standing.note(record)
+            # With a rollback the copy has what it took back, and all before.
+            shared = _takes_back(record) and record_key(record) in self.local.tail
+            if begin < self._start or shared:
+                first = place + 1
         within = all(taken >= first for place, taken in standing.reaches if place >= first)
-        has_some = any(key.endswith(f" {ROLLED_BACK}") for key in self.local.tail)
-        return standing, self._same_mode and within and not has_some
+        return standing, first, self._same_mode and within
 
     def _history(self, start: int) -> Iterator[tuple[int, Json]]:
         """The incoming records from byte ``start`` on, each with the byte at which it begins."""

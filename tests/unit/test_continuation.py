@@ -246,6 +246,31 @@ def test_what_the_copy_has_behind_its_last_entry_is_not_written_again(tmp_path: 
             assert added == wanted
 
 
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_records_name_the_copy(tmp_path: Path, form: str) -> None:
+    """Wherever they name the session itself, but for what the model saw."""
+    usage = {"thread_id": ONE, "session_id": ONE}
+    tools = {"dynamic_tools": {"thread_id": ONE}}
+    seen = {"message": ONE, "replacement_history": [{**entry("user", "q"), "thread_id": ONE}]}
+    told = {"latest_token_usage_record": usage, "resume_metadata": tools, "agent": session_id(3)}
+    item = {"type": "CollabAgentToolCall", "sender_thread_id": ONE, "id": "c"}
+    shown = event("item_completed", thread_id=ONE, turn_id="turn 0", item=item)
+    compacted = {"type": "compacted", "payload": {**seen, **told}}
+    begun = list(turn(0))
+    records = FORMS[form](timed([*begun, shown, compacted]))
+    local = dump(timed(begun)).replace(ONE.encode(), OTHER.encode())
+    incoming = scanned(tmp_path / "a", dump(records))
+    added = parsed(continued(incoming, scanned(tmp_path / "b", local, session=OTHER)))
+    assert [r["payload"] for r in added][-1] == {
+        **seen,
+        "latest_token_usage_record": {"thread_id": OTHER, "session_id": OTHER},
+        "resume_metadata": {"dynamic_tools": {"thread_id": OTHER}},
+        "agent": session_id(3),
+    }
+    assert added[0]["payload"]["item"] == {**item, "sender_thread_id": OTHER}
+    assert added[0]["payload"]["thread_id"] == OTHER
+
+
 def test_a_head_is_not_written_again(tmp_path: Path) -> None:
     records = steps(TWO_TURNS)
     again = [*records[:-1], records[0], records[-1]]

@@ -4,7 +4,7 @@ Both directions follow what Codex 0.169 does: ``codex migrate-rollouts`` for leg
 and the same turns recorded in both modes for the way back. Only ``event_msg`` records that show
 items, and the head, differ between the modes; what the model sees is the same.
 
-To paginated, ``standing`` says which records stay at all. What Codex 0.169 cannot read in a legacy
+To paginated, ``Standing`` says which records stay at all. What Codex 0.169 cannot read in a legacy
 session is left out as the migration leaves it out: events of agents and of viewed images as 0.118
 wrote them, requests of dynamic tools (the response has it all), shown events without what they
 show. The migration also writes settings, token counts and compactions anew with the fields of its
@@ -14,12 +14,12 @@ were.
 To legacy, an item becomes the event that Codex 0.169 shows for it in a legacy session. It shows
 none for commands, dynamic tools, agents and viewed images, in its own legacy sessions neither:
 those records stay as they are, to be passed over there and to be back after a migration. Of a
-user's message mentions, skills and the order of texts and images are lost, as at the source.
+user's message mentions, skills and the order of texts and images are lost, as in Codex's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
@@ -337,14 +337,6 @@ class Standing:
             first = min(first, start)
             turn.user_from, turn.entered = None, start > turn.start
         self.reaches.append((place, first))
-
-
-def standing(records: Iterable[Json]) -> Standing:
-    """Go through all records of a legacy session."""
-    found = Standing()
-    for record in records:
-        found.note(record)
-    return found
 
 
 # -- legacy events as items ---------------------------------------------------------------------

@@ -41,7 +41,16 @@ _SHOWN = {
     "user_message": "UserMessage",
     "agent_message": "AgentMessage",
     "agent_reasoning": "Reasoning",
+    "agent_reasoning_raw_content": "Reasoning",
     "context_compacted": "ContextCompaction",
+    "exec_command_end": "CommandExecution",
+    "patch_apply_end": "FileChange",
+    "mcp_tool_call_end": "McpToolCall",
+    "web_search_end": "WebSearch",
+    "image_generation_end": "Extension",
+    "dynamic_tool_call_response": "DynamicToolCall",
+    "entered_review_mode": "EnteredReviewMode",
+    "exited_review_mode": "ExitedReviewMode",
 }
 """Legacy events and the items that stand for them in a paginated transcript."""
 

@@ -539,8 +539,11 @@ def test_codex_does_not_open_a_session_that_is_being_written(
     b.takes(a)
     locks = b.home.home / "thread-writer-locks"
     before = sorted(path.name for path in locks.iterdir())
-    with b.home.app_server() as app, codex_thread_lock(b.home.home, one):
-        with pytest.raises(AppServerError, match="active writer"):
-            app.resume(one)
+    with (
+        b.home.app_server() as app,
+        codex_thread_lock(b.home.home, one),
+        pytest.raises(AppServerError, match="active writer"),
+    ):
+        app.resume(one)
     assert sorted(path.name for path in locks.iterdir()) == before
     b.shows({one: ["one"]})

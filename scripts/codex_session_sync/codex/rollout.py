@@ -201,3 +201,10 @@ def history_base(meta: Json) -> HistoryBase | None:
         } if SESSION_ID.fullmatch(segment) and ordinal >= 0 and offset >= 0:
             return HistoryBase(segment, ordinal, offset)
     raise ValueError("history_base has an unknown shape")
+
+
+def base_name(path: object) -> str | None:
+    """The last part of another machine's path, POSIX or Windows."""
+    if not isinstance(path, str) or not path:
+        return None
+    return path.replace("\\", "/").rsplit("/", 1)[-1]

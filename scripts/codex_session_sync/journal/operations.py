@@ -256,7 +256,9 @@ class MoveFile:
         self._move(site, self.path, self.new_path)
 
     def undo(self, site: Site) -> None:
-        self._move(site, self.new_path, self.path)
+        # A file that the same batch makes may not be there yet, or not any more.
+        if any(site.resolve("home", path).exists() for path in (self.path, self.new_path)):
+            self._move(site, self.new_path, self.path)
 
     def touched(self, site: Site) -> Path | None:
         return site.resolve("home", self.new_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +23,12 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Twins:
 
 
 @pytest.fixture(scope="session")
-def known(tmp_path_factory: pytest.TempPathFactory) -> MixedBed:
-    return make_mixed_bed(tmp_path_factory.mktemp("mixed"))
+def known() -> Iterator[MixedBed]:
+    """In memory if there is such a place: it is synced and put back a thousand times."""
+    memory = Path("/dev/shm")
+    made = Path(tempfile.mkdtemp(prefix="crash-", dir=memory if memory.is_dir() else None))
+    yield make_mixed_bed(made)
+    shutil.rmtree(made)
 
 
 @pytest.fixture

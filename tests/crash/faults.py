@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from codex_session_sync import apply, recovery, staging
+from codex_session_sync import apply, recovery, staging, validation
 from codex_session_sync.cli.main import main
 from codex_session_sync.codex.state_db import StateDb
 from codex_session_sync.continuation import Continuation
@@ -168,8 +168,10 @@ def run_with_fault(
 def serve() -> None:
     """Run a process for each line of arguments on stdin; tell how it ended.
 
-    A fork has all imports behind it, and is for the rest a process like any other.
+    A fork has all imports and schemas behind it, and is for the rest a process like any other.
     """
+    for name in validation.schema_names():
+        validation.fits(name, {})
     for line in sys.stdin:
         fault, sent, *rest = json.loads(line)
         child = os.fork()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ import zstandard
 from builders import Session, dump, write_snapshot, write_transfer
 from codex_session_sync.codex.state_db import open_for_reading
 from codex_session_sync.journal.log import Journal
+from codex_session_sync.journal.playback import undo_all
 from crash.faults import POINTS, faulty, nth
 from workbench import Outcome, add_rows, call, environment, make_database, tree, with_tools
 
@@ -275,7 +277,8 @@ def strike(
     error: BaseException,
     at: int | tuple[str, ...],
 ) -> list[str]:
-    """Have a step raise at its passage of a number, or where it is about one of some texts.
+    """Have a step raise at its passage of a number, or where it is about one of some texts and not
+    part of an undoing.
 
     Returned is what each strike was about.
     """
@@ -284,7 +287,7 @@ def strike(
     counted = nth(at) if isinstance(at, int) else None
 
     def strikes(about: str) -> bool:
-        hit = counted(about) if counted else any(text in about for text in texts)
+        hit = counted(about) if counted else any(text in about for text in texts) and not _undoing()
         if hit:
             struck.append(about)
         return hit
@@ -296,6 +299,13 @@ def strike(
 
     monkeypatch.setattr(point.owner, point.name, faulty(point, when, fail, strikes))
     return struck
+
+
+def _undoing() -> bool:
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code is not undo_all.__code__:
+        frame = frame.f_back
+    return frame is not None
 
 
 @dataclass

@@ -84,7 +84,10 @@ MIXED = (
 
 @dataclass
 class Bed:
-    """A home and a package that can be synced into it."""
+    """A home and a package that can be synced into it.
+
+    A home that was saved can be put back, always to the same place, since rows name it.
+    """
 
     root: Path
     packaged: tuple[Session, ...] = PACKAGED
@@ -168,14 +171,6 @@ class Bed:
         assert self.sync().exit_code == 0
         assert self.state() == twins(self.packaged)
 
-
-@dataclass
-class MixedBed(Bed):
-    """A home that knows some sessions of the package; it can be put back to how it was.
-
-    It always lies at the same place, since rows name it.
-    """
-
     def save(self, name: str) -> None:
         """Keep the home as it is under a name."""
         shutil.copytree(self.home, self.root / name)
@@ -216,9 +211,9 @@ def make_bed(root: Path) -> Bed:
     return bed
 
 
-def make_mixed_bed(root: Path) -> MixedBed:
+def make_mixed_bed(root: Path) -> Bed:
     """A home that had the sessions of KNOWN once, and the package of MIXED."""
-    bed = MixedBed(root, MIXED)
+    bed = Bed(root, MIXED)
     write_transfer(bed.package, tuple(KNOWN.values()))
     _used_home(bed.home)
     (bed.home / "thread-writer-locks").mkdir()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crash.beds import Bed, Driver, MixedBed, Twins, driving, make_bed, make_mixed_bed, make_twins
+from crash.beds import Bed, Driver, Twins, driving, make_bed, make_mixed_bed, make_twins
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Twins:
 
 
 @pytest.fixture(scope="session")
-def known() -> Iterator[MixedBed]:
+def known() -> Iterator[Bed]:
     """In memory if there is such a place: it is synced and put back a thousand times."""
     memory = Path("/dev/shm")
     made = Path(tempfile.mkdtemp(prefix="crash-", dir=memory if memory.is_dir() else None))
@@ -32,7 +32,7 @@ def known() -> Iterator[MixedBed]:
 
 
 @pytest.fixture
-def mixed(known: MixedBed) -> MixedBed:
+def mixed(known: Bed) -> Bed:
     known.restore()
     return known
 

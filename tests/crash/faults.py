@@ -98,6 +98,7 @@ POINTS = {
     "journal": Point(TransactionLog, "_append", half=_half_lines),
     "folder": Point(MakeFolder, "apply", _path_of),
     "place": Point(operations, "place", lambda _, target: target.name, os.link),
+    "name": Point(operations, "name_too", lambda _, target: target.name, os.link),
     "extend": Point(ExtendFile, "apply", _path_of, _half_extension),
     "set time": Point(os, "utime", lambda path, **_: str(path)),
     "move": Point(MoveFile, "apply", _path_of, _second_name),

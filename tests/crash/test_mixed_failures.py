@@ -10,7 +10,7 @@ import pytest
 from builders import Session
 from codex_session_sync import apply, validation
 from codex_session_sync.locks import codex_thread_lock
-from crash.beds import LATER, MIXED, NEW, NO_SPACE, MixedBed, Twins, posix, strike
+from crash.beds import LATER, MIXED, NEW, NO_SPACE, Bed, Twins, posix, strike
 from crash.faults import POINTS, faulty, nth
 
 EXTENDED = ("plain", "packed", "moved", "torn", "away")
@@ -20,7 +20,8 @@ STRUCK: dict[str, Sequence[str]] = {
     "lock": EXTENDED,
     "continue": EXTENDED,
     "stage": ("apart",),
-    "place": ("packed", "moved", "apart", "away"),
+    "place": ("packed", "apart", "away"),
+    "name": MOVED,
     "extend": APPENDED,
     "set time": APPENDED,
     "move": MOVED,
@@ -67,7 +68,7 @@ def others(victim: Session) -> tuple[Session, ...]:
 
 @pytest.mark.parametrize(("key", "name", "when"), ERRORS)
 def test_one_session_fails_and_the_others_are_written(
-    mixed: MixedBed,
+    mixed: Bed,
     mixed_twins: Twins,
     monkeypatch: pytest.MonkeyPatch,
     key: str,
@@ -89,7 +90,7 @@ def test_one_session_fails_and_the_others_are_written(
 
 @pytest.mark.parametrize(("key", "name", "when"), INTERRUPTS)
 def test_an_interrupt_undoes_the_batch(
-    mixed: MixedBed,
+    mixed: Bed,
     mixed_twins: Twins,
     monkeypatch: pytest.MonkeyPatch,
     key: str,
@@ -111,7 +112,7 @@ def test_an_interrupt_undoes_the_batch(
 
 @posix
 @pytest.mark.parametrize("key", EXTENDED)
-def test_a_session_that_codex_has_open(mixed: MixedBed, mixed_twins: Twins, key: str) -> None:
+def test_a_session_that_codex_has_open(mixed: Bed, mixed_twins: Twins, key: str) -> None:
     victim = LATER[key]
     with codex_thread_lock(mixed.home, victim.id):
         outcome = mixed.sync()
@@ -123,7 +124,7 @@ def test_a_session_that_codex_has_open(mixed: MixedBed, mixed_twins: Twins, key:
 
 @pytest.mark.parametrize("key", APPENDED)
 def test_a_session_that_goes_on_meanwhile(
-    mixed: MixedBed, mixed_twins: Twins, monkeypatch: pytest.MonkeyPatch, key: str
+    mixed: Bed, mixed_twins: Twins, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     """What Codex added is never cut, and the rest of the batch is undone."""
     victim = LATER[key]
@@ -163,7 +164,7 @@ UNDOING = [
 
 @pytest.mark.parametrize(("name", "when"), UNDOING)
 def test_an_undoing_that_fails_is_left_to_recover(
-    mixed: MixedBed, mixed_twins: Twins, monkeypatch: pytest.MonkeyPatch, name: str, when: str
+    mixed: Bed, mixed_twins: Twins, monkeypatch: pytest.MonkeyPatch, name: str, when: str
 ) -> None:
     broken = OSError(errno.EIO, "Input/output error")
     with monkeypatch.context() as patched:

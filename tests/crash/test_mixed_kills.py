@@ -13,7 +13,7 @@ import pytest
 
 from builders import Session
 from codex_session_sync import validation
-from crash.beds import MIXED, Driver, MixedBed, Twins, posix
+from crash.beds import MIXED, Bed, Driver, Twins, posix
 from crash.faults import POINTS
 
 pytestmark = posix
@@ -44,14 +44,14 @@ IN_RECOVERY = [
     (name, when)
     for name in [
         *(name for name in UNDOING if name != "withdraw"),  # that is for a run that goes on
-        *("rows", "update", "place", "set time", "sidecar", "sync folder", "sync", "journal"),
+        *("rows", "update", "name", "set time", "sidecar", "sync folder", "sync", "journal"),
         *("mark", "finish", "discard", "begin", "manifest"),
     ]
     for when in POINTS[name].times()
 ]
 
 
-def recovered(bed: MixedBed, twins: Twins) -> tuple[Session, ...]:
+def recovered(bed: Bed, twins: Twins) -> tuple[Session, ...]:
     """Recover after a kill and check what stands; returns it."""
     bed.old_bytes_stand()
     confirmed = bed.confirmed()
@@ -69,7 +69,7 @@ def recovered(bed: MixedBed, twins: Twins) -> tuple[Session, ...]:
 
 @pytest.mark.parametrize(("name", "when"), IN_SYNC)
 def test_a_kill_in_a_mixed_sync_is_recovered(
-    mixed: MixedBed, mixed_twins: Twins, driver: Driver, name: str, when: str
+    mixed: Bed, mixed_twins: Twins, driver: Driver, name: str, when: str
 ) -> None:
     standing: list[int] = []
     for number in range(1, PASSAGES):
@@ -88,7 +88,7 @@ def test_a_kill_in_a_mixed_sync_is_recovered(
 
 
 @pytest.fixture(scope="module")
-def killed(known: MixedBed, driver: Driver) -> str:
+def killed(known: Bed, driver: Driver) -> str:
     """The name of a home in which all is applied, in one batch, and nothing confirmed."""
     known.restore()
     assert replace(driver, batch=100).sync(known, ("mark", "before", 1)) == KILLED
@@ -98,7 +98,7 @@ def killed(known: MixedBed, driver: Driver) -> str:
 
 @pytest.mark.parametrize(("name", "when"), IN_RECOVERY)
 def test_a_kill_in_the_recovery_of_a_mixed_sync(
-    mixed: MixedBed, mixed_twins: Twins, driver: Driver, killed: str, name: str, when: str
+    mixed: Bed, mixed_twins: Twins, driver: Driver, killed: str, name: str, when: str
 ) -> None:
     for number in range(1, PASSAGES):
         mixed.restore(killed)

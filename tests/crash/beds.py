@@ -28,7 +28,7 @@ from builders import Session, dump, write_snapshot, write_transfer
 from codex_session_sync.codex.state_db import open_for_reading
 from codex_session_sync.journal.log import Journal
 from codex_session_sync.journal.playback import undo_all
-from crash.faults import POINTS, faulty, nth
+from crash.faults import POINTS, Fault, faulty, nth
 from workbench import Outcome, add_rows, call, environment, make_database, tree, with_tools
 
 DAY = 24 * 60
@@ -310,9 +310,7 @@ class Driver:
     process: subprocess.Popen[str]
     batch: int = 2
 
-    def run(
-        self, bed: Bed, fault: tuple[str, str, int] | float, sent: str, *more: str | Path
-    ) -> int:
+    def run(self, bed: Bed, fault: Fault, sent: str, *more: str | Path) -> int:
         """The exit code of the command line, or the signal that ended it, negated."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -321,11 +319,11 @@ class Driver:
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
-    def sync(self, bed: Bed, fault: tuple[str, str, int] | float, sent: str = "SIGKILL") -> int:
+    def sync(self, bed: Bed, fault: Fault, sent: str = "SIGKILL") -> int:
         """A sync of the whole package."""
         return self.run(bed, fault, sent, "sync", bed.package, "--execute", "--no-prime")
 
-    def recover(self, bed: Bed, fault: tuple[str, str, int] | float) -> int:
+    def recover(self, bed: Bed, fault: Fault) -> int:
         """A recovery that is killed."""
         return self.run(bed, fault, "SIGKILL", "recover", "--execute")
 

@@ -1,7 +1,7 @@
 """Points in the execution of a sync or a recovery at which something can be made to go wrong.
 
-As a program it runs the command line with a fault: a signal at the n-th passage of a point, or a
-kill from outside after a while.
+As a program it runs the command line with a fault: a signal at the n-th passage of a point, or one
+from outside after a while.
 """
 
 from __future__ import annotations
@@ -149,21 +149,35 @@ def nth(number: int) -> Callable[[str], bool]:
     return lambda _: next(passed) == number
 
 
-def run_with_fault(
-    fault: tuple[str, str, int] | float, sent: str, batch: int, *arguments: str
-) -> int:
+Fault = tuple[str, str, int] | tuple[float, bool]
+"""A point, when, and at which passage; or seconds from the beginning, be it that of the process or
+that of the transaction."""
+
+
+def run_with_fault(fault: Fault, sent: str, batch: int, *arguments: str) -> int:
     """The command line with ``batch`` sessions in a batch, sending a signal to its own process.
 
-    A fault that is a number is no matter of this process.
+    A fault that is a time is no matter of this process.
     """
     apply.BATCH_SESSIONS = batch
-    if not isinstance(fault, float):
+    if len(fault) == 3:
         name, when, number = fault
         point = POINTS[name]
         action = functools.partial(os.kill, os.getpid(), signal.Signals[sent])
         setattr(point.owner, point.name, faulty(point, when, action, nth(number)))
     sys.argv[1:] = arguments
     return main()
+
+
+def _transactions(home: Path) -> set[Path]:
+    return set((home / "session-sync" / "transactions").iterdir())
+
+
+def _await_transaction(child: int, home: Path, before: set[Path]) -> None:
+    """Wait until there is one more transaction than before, or the process has ended."""
+    ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while _transactions(home) == before and os.waitid(os.P_PID, child, ended) is None:
+        time.sleep(0.0002)
 
 
 def serve() -> None:
@@ -175,14 +189,19 @@ def serve() -> None:
         validation.fits(name, {})
     for line in sys.stdin:
         fault, sent, *rest = json.loads(line)
+        home = Path(rest[-1])
+        before = _transactions(home) if fault[1] is True else set()
         child = os.fork()
         if child == 0:
             nowhere = os.open(os.devnull, os.O_RDWR)
             for descriptor in (0, 1, 2):
                 os.dup2(nowhere, descriptor)
             os._exit(run_with_fault(fault, sent, *rest))
-        if isinstance(fault, float):
-            time.sleep(fault)
+        if len(fault) == 2:
+            after, in_transaction = fault
+            if in_transaction:
+                _await_transaction(child, home, before)
+            time.sleep(after)
             os.kill(child, signal.Signals[sent])
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)

@@ -36,17 +36,20 @@ def test_a_kill_at_any_time_is_recovered(
     rng = random.Random(block)
     batch = 1 + block % 3
     one = replace(driver, batch=batch)
-    duration = lasted(known, driver, batch)
+    longest = lasted(known, driver, batch)
     for _ in range(RUNS):
         known.restore()
-        ended = one.sync(known, rng.uniform(0, duration))
+        after = rng.uniform(0, longest / 2)
+        ended = one.sync(known, (after, True))
         assert ended in (0, -signal.SIGKILL)
+        if ended == 0:
+            longest = 2 * after
         known.old_bytes_stand()
         confirmed = known.confirmed()
         assert confirmed == MIXED[: len(confirmed)]
         assert len(confirmed) % batch == 0 or confirmed == MIXED
-        while rng.random() < 0.6:
-            assert one.recover(known, rng.uniform(0, duration / 2)) in (0, -signal.SIGKILL)
+        while known.journal.interrupted() and rng.random() < 0.7:
+            assert one.recover(known, (rng.uniform(0, 0.03), False)) in (0, -signal.SIGKILL)
             known.old_bytes_stand()
         recovered = known.command("recover", "--execute")
         assert (recovered.exit_code, recovered.envelope["warnings"]) == (0, [])

@@ -19,7 +19,7 @@ from crash.power import Disk, Moment, State, lay_out, left, picks
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be synced")
 
-STATES = int(os.environ.get("POWER_LOSS_STATES", "60"))
+STATES = int(os.environ.get("POWER_LOSS_STATES", "40"))
 """How many different homes are tried after each of the runs; more of them can be asked for."""
 WAYS = max(4, STATES // 20)
 """How many ways to lose power are looked at for each moment, beside losing and keeping all."""

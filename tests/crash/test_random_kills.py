@@ -17,7 +17,7 @@ from crash.beds import MIXED, Bed, Driver, Twins, posix
 pytestmark = posix
 
 BLOCKS = 6
-RUNS = 8
+RUNS = 6
 """In a block."""
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from .errors import HomeError
@@ -42,10 +44,12 @@ def safe_join(root: Path, relative: str) -> Path:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Put a whole file in place of whatever was there, durably."""
+    """Put a whole file in place of whatever was there, durably and with its permissions."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:
+            with suppress(FileNotFoundError):
+                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
             stream.write(data)
             stream.flush()
             sync_descriptor(stream.fileno())

@@ -20,7 +20,7 @@ import orjson
 from codex_session_sync import apply, recovery, staging
 from codex_session_sync.cli.main import main
 from codex_session_sync.codex.state_db import StateDb
-from codex_session_sync.journal import log, operations, playback
+from codex_session_sync.journal import files, log, playback, texts
 from codex_session_sync.journal.log import TransactionLog
 from codex_session_sync.journal.operations import CreateFile, MakeFolder
 
@@ -74,11 +74,11 @@ POINTS = {
     "intend": Point(TransactionLog, "intend"),
     "journal": Point(TransactionLog, "_append", half=_half_lines),
     "folder": Point(MakeFolder, "apply", lambda operation, _: operation.path),
-    "place": Point(operations, "place", lambda _, target: target.name, os.link),
+    "place": Point(files, "place", lambda _, target: target.name, os.link),
     "row": Point(StateDb, "insert", lambda _, __, row: str(row)),
     "rows": Point(playback, "_in_transaction"),
-    "append": Point(operations, "append", lambda _, data: data.decode(), _half_file),
-    "sidecar": Point(operations, "write_atomic", lambda _, data: data.decode(), _half_document),
+    "append": Point(texts, "append", lambda _, data: data.decode(), _half_file),
+    "sidecar": Point(texts, "write_atomic", lambda _, data: data.decode(), _half_document),
     "sync": Point(playback, "sync_all"),
     "mark": Point(TransactionLog, "mark"),
     "finish": Point(TransactionLog, "finish"),

@@ -433,7 +433,7 @@ TORN = [0, 1, len(DATA) // 2, len(DATA) - 1, len(DATA)]
 def test_a_torn_extension_is_undone_or_done_again(
     site: Site, monkeypatch: pytest.MonkeyPatch, written: int, waiting: bool, chunk: int
 ) -> None:
-    monkeypatch.setattr("codex_session_sync.journal.operations._CHUNK", chunk)
+    monkeypatch.setattr("codex_session_sync.journal.files._CHUNK", chunk)
     operation = _extension(site)
     target = site.home / LOCAL
     before = state(site)
@@ -541,7 +541,7 @@ def test_a_file_is_never_without_a_name(site: Site, monkeypatch: pytest.MonkeyPa
     """The new name is durable before the old one's end is."""
     operation = _move(site)
     synced: list[Path] = []
-    monkeypatch.setattr("codex_session_sync.journal.operations.sync_folder", synced.append)
+    monkeypatch.setattr("codex_session_sync.journal.files.sync_folder", synced.append)
     folders = [site.home / "archived_sessions", (site.home / LOCAL).parent]
     operation.apply(site)
     assert synced == folders

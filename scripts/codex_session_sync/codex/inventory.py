@@ -59,6 +59,10 @@ class RolloutIndex:
         """The file of a segment."""
         return self._by_segment.get(segment_id)
 
+    def files(self, thread_id: str) -> list[RolloutFile]:
+        """The files of a thread, one a segment."""
+        return list(self._by_thread.get(thread_id, ()))
+
     def tip(self, thread_id: str, base_name: str | None = None) -> RolloutFile | None:
         """The newest file of a thread: the one the database names, else the newest stamp.
 

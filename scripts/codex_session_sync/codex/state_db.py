@@ -61,6 +61,32 @@ class StateDb:
                 for row in self._connection.execute(select + where, values):
                     yield dict(zip(columns, row, strict=True))
 
+    def values(self, table: str, column: str) -> Iterator[str | int | float | None]:
+        """The different values of one column."""
+        select = f"SELECT DISTINCT {_name(column)} FROM {_name(table)}"  # noqa: S608
+        with self._errors():
+            for (value,) in self._connection.execute(select):
+                yield value
+
+    def referring(self, table: str, column: str, value: str) -> list[str]:
+        """The other tables with rows that refer to a row, and go with it if it is removed."""
+        with self._errors():
+            names = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            return [
+                name for (name,) in names.fetchall() if self._refers(name, table, column, value)
+            ]
+
+    def _refers(self, name: str, table: str, column: str, value: str) -> bool:
+        keys = self._connection.execute(f"PRAGMA foreign_key_list({_name(name)})").fetchall()
+        return any(
+            self._connection.execute(
+                f"SELECT 1 FROM {_name(name)} WHERE {_name(own)} = ? LIMIT 1",  # noqa: S608
+                (value,),
+            ).fetchone()
+            for _, _, target, own, to, *_ in keys
+            if target == table and to in (column, None)
+        )
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """A short write transaction: committed at the end, undone on an exception."""

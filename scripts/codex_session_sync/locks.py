@@ -17,6 +17,8 @@ from .journal.log import now
 
 LOCK = "lock"
 HOLDER = "lock-holder.json"
+COORDINATION = ".coordination.lock"
+"""Codex holds it, shared, while it opens and locks the lock file of a session."""
 
 
 @contextmanager
@@ -70,17 +72,30 @@ def codex_thread_lock(home: Path, session_id: str) -> Iterator[None]:
         return
     import fcntl
 
-    with (folder / f"{session_id}.lock").open("ab") as stream:
+    path = folder / f"{session_id}.lock"
+    with path.open("ab") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise SessionError(
                 "session_busy",
                 "Codex has this session open",
-                hint="close it there, then sync again; the other sessions are not affected",
+                hint="close it there, then try again; the other sessions are not affected",
                 session_id=session_id,
             ) from error
-        yield
+        try:
+            yield
+        finally:
+            _remove_lock(folder, path)
+
+
+def _remove_lock(folder: Path, path: Path) -> None:
+    """Remove a lock file that is held, as Codex does, unless a Codex is about to take a lock."""
+    import fcntl
+
+    with suppress(OSError), (folder / COORDINATION).open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def recover(home: CodexHome, journal: Journal, found: Interrupted) -> list[Notic
     results = Counter(str(session["result"]) for session in sessions)
     try:
         with open_for_writing(home.state_db) as database, codex_index_lock(home.path):
-            site = Site(home.path, home.sync_dir, log.staged, database)
+            site = Site(home.path, home.sync_dir, log.staged, database, home.history_db)
             for batch in reversed(found.undecided):
                 if batch.step is not None:
                     kept += undo_all([operation for _, operation in batch.operations], site)

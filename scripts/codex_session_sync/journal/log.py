@@ -25,6 +25,7 @@ from ..model import Json
 from .operations import AnyOperation, from_json, to_json
 
 SCHEMA = "codex-session-sync/transaction/1"
+TRANSACTIONS = "transactions"
 MANIFEST = "manifest.json"
 OPERATIONS = "operations.jsonl"
 STAGED = "staged"
@@ -52,7 +53,7 @@ class Journal:
     """The transactions of one home."""
 
     def __init__(self, sync_dir: Path) -> None:
-        self._root = sync_dir / "transactions"
+        self._root = sync_dir / TRANSACTIONS
 
     def begin(self, manifest: Json) -> TransactionLog:
         """Make a new transaction's folder with its manifest, durably.
@@ -90,6 +91,10 @@ class Journal:
     def manifest(self, transaction_id: str) -> Json:
         """One manifest. Raises UsageError ``transaction_unknown``, HomeError if it is damaged."""
         return _manifest(self._folder(transaction_id))
+
+    def find(self, transaction_id: str) -> str:
+        """The whole id of a transaction, given its beginning. Raises UsageError."""
+        return self._folder(transaction_id).name
 
     def batches(self, transaction_id: str) -> list[Batch]:
         """What a transaction intended, in order; a torn last line is what a kill leaves."""

@@ -41,16 +41,25 @@ TIMES = (("updated_at", "updated_at_ms"), ("recency_at", "recency_at_ms"))
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Bytes that wait in the transaction's folder under a name."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """A session that is to be undone: what was done, what it left, and how that is now.
 
-    ``staged`` names, by path, the bytes that wait in the transaction's folder to be appended.
+    ``staged`` holds, by the path that they come from, the bytes that wait to be put in place.
     """
 
     deed: Deed
     left: Left
     found: Mapping[str, Found]
-    staged: Mapping[str, str] = field(default_factory=dict)
+    staged: Mapping[str, Waiting] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ class Inverse:
 
     def operations(self, batch: Sequence[Ready]) -> Iterator[Pair]:
         """The operations in the order in which they are applied."""
-        files = [(one.deed.session_id, o) for one in batch for o in self._files(one)]
+        files = [(one.deed.session_id, o) for one in batch for o in self._ordered(one)]
         yield from self._folders(files)
         yield from files
         for one in batch:
@@ -75,28 +84,38 @@ class Inverse:
         yield from self._projections(files)
         yield from self._emptied(files)
 
+    def _ordered(self, one: Ready) -> list[AnyOperation]:
+        """The operations on files, what was kept coming back last: its place must be free."""
+        return sorted(self._files(one), key=lambda o: isinstance(o, MoveFile) and is_kept(o.path))
+
     def _files(self, one: Ready) -> Iterator[AnyOperation]:
         found = dict(one.found)
         for operation in reversed(one.deed.operations):
             match operation:
                 case MoveFile(path=path, new_path=new_path):
-                    moved = found.pop(new_path)
-                    found[path] = moved
-                    # Of a file that was extended before it was moved only the end is known.
-                    sha256 = None if moved.start else moved.sha256
-                    yield MoveFile(new_path, path, moved.size, sha256)
+                    now = found[path] = found.pop(new_path)
+                    yield MoveFile(new_path + now.suffix, path + now.suffix, *now.stored)
                 case CreateFile(path=path):
-                    moved = found[path]
-                    yield MoveFile(path, self._keep(path), moved.size, moved.sha256)
+                    yield self._away(path, found[path])
+                case ExtendFile(path=path) if found[path].suffix:
+                    # Compressed since: the plain beginning takes its place.
+                    plain = one.staged[path]
+                    yield CreateFile(path, plain.name, plain.size, plain.sha256)
+                    yield self._away(path, found[path])
                 case ExtendFile(path=path, size=size, mtime_ns=mtime_ns):
                     now = found[path]
                     kept = self._keep(f"{path}.rest")
                     rest = now.size - size
                     yield CutFile(path, kept, size, rest, now.sha256, now.mtime_ns, mtime_ns)
-                case CutFile(path=path, removed=removed, sha256=sha256, mtime_ns=mtime_ns):
-                    now = found[path]
-                    name = one.staged[operation.kept]
-                    yield ExtendFile(path, name, now.size, now.mtime_ns, removed, sha256, mtime_ns)
+                case CutFile(path=path, kept=kept, mtime_ns=mtime_ns):
+                    now, end = found[path], one.staged[kept]
+                    yield ExtendFile(
+                        path, end.name, now.size, now.mtime_ns, end.size, end.sha256, mtime_ns
+                    )
+
+    def _away(self, path: str, now: Found) -> MoveFile:
+        """The move of a file to where this transaction keeps it."""
+        return MoveFile(path + now.suffix, self._keep(path + now.suffix), *now.stored)
 
     def _keep(self, path: str) -> str:
         """Where this transaction keeps what it takes away from a path."""
@@ -119,7 +138,7 @@ class Inverse:
         coming = {f for _, o in moves for f in _parents(o.new_path)}
         for session_id, operation in moves:
             for folder in _parents(operation.path):
-                if folder in leaving or folder in coming or not self.ledger.made(folder):
+                if folder in leaving or folder in coming or not self.ledger.made_folder(folder):
                     continue
                 place = self.home.path / folder
                 names = (f"{folder}/{path.name}" for path in place.iterdir())
@@ -192,7 +211,7 @@ class Inverse:
             # The newline that ended a torn line; what follows needs it now.
             offset, data = offset + 1, data[1:]
         left: int | None = len(content) - len(data)
-        if left == 0 and self.ledger.made(path):
+        if left == 0 and self.ledger.made_index(path):
             left = None
         tail = _sha256(content[offset + len(data) :])
         return EditText(path, offset, data.decode(), "", len(content), left, tail)

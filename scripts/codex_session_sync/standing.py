@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from .codex.home import CodexHome
-from .codex.rollout import parse_record, read_lines
+from .codex.inventory import open_rollout, rollout_file
+from .codex.rollout import parse_record
 from .codex.session_index import read_names
 from .durable import safe_join
 from .journal.ledger import Deed
@@ -28,6 +30,8 @@ from .model import Row
 from .present import Present
 
 _CHUNK = 1 << 20
+
+COMPRESSED = ".zst"
 
 QUIET = {("event_msg", "thread_settings_applied"), ("turn_context", None), ("world_state", None)}
 """Records that Codex adds when a session is merely opened: kind of record and of payload."""
@@ -87,12 +91,18 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file as it is now; ``sha256`` is of all that follows ``start``."""
+    """A file as it is now; ``sha256`` is of all that follows ``start``.
+
+    ``suffix`` is ``.zst`` if Codex has compressed it since; ``stored`` is size and, where known,
+    SHA-256 of the file on disk.
+    """
 
     start: int
     size: int
     sha256: str
     mtime_ns: int
+    suffix: str
+    stored: tuple[int, str | None]
 
 
 def is_kept(path: str) -> bool:
@@ -137,11 +147,13 @@ def examine(
     if problem is not None:
         return problem
     for path in left.gone:
-        if safe_join(home.path, path).exists():
+        plain = path.removesuffix(COMPRESSED)
+        again = plain in left.files and not safe_join(home.path, plain).exists()
+        if not again and safe_join(home.path, path).exists():
             return advanced(f"there is a file at {path} again")
     found: dict[str, Found] = {}
     for path, expected in left.files.items():
-        one = _measure(safe_join(home.path, path), path, expected)
+        one = _find(home, path, expected)
         if isinstance(one, Obstacle):
             return one
         found[path] = one
@@ -158,13 +170,11 @@ def _newer_file(home: CodexHome, deed: Deed, left: Left, present: Present) -> Ob
     if tip is None:
         return None
     path = tip.path.relative_to(home.path).as_posix()
-    if path in left.files:
+    if path.removesuffix(COMPRESSED) in left.files:
         return None
     if not left.transcripts:
         return advanced("the session is here again")
     known = left.transcripts[-1]
-    if path == f"{known}.zst":
-        return advanced("Codex has compressed its transcript")
     if tip.path.name == Path(known).name:
         return advanced(f"its transcript was moved to {path}")
     return advanced("it was reverted or continued in another file")
@@ -212,41 +222,57 @@ def _last_row(deed: Deed) -> PutRow | None:
     return rows[-1] if rows else None
 
 
-def _measure(target: Path, path: str, expected: Expected) -> Found | Obstacle:
-    try:
-        status = target.stat()
-    except FileNotFoundError:
-        if is_kept(path):
-            return Obstacle(
-                "home_changed",
-                f"{path}, which the transaction had kept, is gone",
-                hint="restore the journal from a backup",
-            )
+def _find(home: CodexHome, path: str, expected: Expected) -> Found | Obstacle:
+    target = safe_join(home.path, path)
+    if target.exists():
+        with target.open("rb") as stream:
+            return _measure(stream, target, "", expected)
+    if is_kept(path):
+        return Obstacle(
+            "home_changed",
+            f"{path}, which the transaction had kept, is gone",
+            hint="restore the journal from a backup",
+        )
+    target = safe_join(home.path, path + COMPRESSED)
+    file = rollout_file(target, target.name, 0, 0, archived=False)
+    if not target.exists() or file is None:
         return advanced("its transcript was moved or removed")
-    if status.st_size < expected.size:
-        return advanced("its transcript is shorter")
+    if expected.closed:
+        return advanced("Codex has compressed its transcript")
+    with open_rollout(file) as stream:
+        return _measure(stream, target, COMPRESSED, expected)
+
+
+def _measure(stream: BinaryIO, target: Path, suffix: str, expected: Expected) -> Found | Obstacle:
+    """Compare a (decompressed) transcript with what is expected."""
     whole = hashlib.sha256()
-    with target.open("rb") as stream:
-        stream.seek(expected.start)
-        rest = expected.size - expected.start
+    for skipped in (True, False):
+        rest = expected.start if skipped else expected.size - expected.start
         while rest and (chunk := stream.read(min(rest, _CHUNK))):
-            whole.update(chunk)
-            rest -= len(chunk)
-        if expected.sha256 is not None and whole.hexdigest() != expected.sha256:
-            return advanced("its transcript was rewritten")
-        if status.st_size > expected.size:
-            if expected.closed or not _quiet(stream):
-                return advanced("it was continued here")
-            stream.seek(expected.size)
-            while chunk := stream.read(_CHUNK):
+            if not skipped:
                 whole.update(chunk)
-    return Found(expected.start, status.st_size, whole.hexdigest(), status.st_mtime_ns)
+            rest -= len(chunk)
+        if rest:
+            return advanced("its transcript is shorter")
+    if expected.sha256 is not None and whole.hexdigest() != expected.sha256:
+        return advanced("its transcript was rewritten")
+    more = b"".join(iter(partial(stream.read, _CHUNK), b""))
+    if more and (expected.closed or not _quiet(more)):
+        return advanced("it was continued here")
+    whole.update(more)
+    size, sha256 = expected.size + len(more), whole.hexdigest()
+    status = target.stat()
+    stored = None if expected.start else sha256
+    if suffix:
+        with target.open("rb") as raw:
+            stored = hashlib.file_digest(raw, "sha256").hexdigest()
+    return Found(expected.start, size, sha256, status.st_mtime_ns, suffix, (status.st_size, stored))
 
 
-def _quiet(stream: Any) -> bool:
-    """Whether all that is left of a transcript is what opening it adds."""
-    for line in read_lines(stream, ""):
-        record = parse_record(line.data)
+def _quiet(more: bytes) -> bool:
+    """Whether all that follows in a transcript is what opening it adds."""
+    for line in more.splitlines():
+        record = parse_record(line)
         if record is None:
             return False
         kind = record["payload"].get("type") if record["type"] == "event_msg" else None

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import shutil
+import hashlib
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count
+from typing import BinaryIO
 
 from . import __version__, apply
 from .codex.home import CodexHome
+from .codex.inventory import open_rollout, rollout_file
 from .codex.state_db import StateDb, open_for_writing
 from .commit import Committer, Pair
 from .durable import safe_join, sync_all
 from .errors import SyncError
-from .inverse import Inverse, Ready
-from .journal.ledger import Ledger
+from .inverse import Inverse, Ready, Waiting
+from .journal.ledger import Deed, Ledger
 from .journal.log import Journal, TransactionLog, now
-from .journal.operations import CutFile
+from .journal.operations import CutFile, ExtendFile, MoveFile
 from .locks import codex_thread_lock
-from .model import Json
+from .model import Json, RolloutFile
 from .present import Present
 from .recovery import interrupted, require_none_interrupted
 from .rollback import RollbackPlan, SessionUndoing, UndoResult, result_of
-from .standing import Obstacle, examine
+from .standing import COMPRESSED, Found, Obstacle, examine
+
+_CHUNK = 1 << 20
 
 JOURNALED = ("classification", "relation", "name", "entries")
 """What the journal of a rollback repeats of a session."""
@@ -113,7 +118,7 @@ class Unwinder:
 
     def settle(self, items: Sequence[Ready]) -> None:
         """Make durable what is to be appended."""
-        sync_all(self.log.staged / name for item in items for name in item.staged.values())
+        sync_all(self.log.staged / one.name for item in items for one in item.staged.values())
 
     def operations(self, items: Sequence[Ready]) -> Iterable[Pair]:
         """What undoes the sessions."""
@@ -123,8 +128,8 @@ class Unwinder:
 
     def discard(self, item: Ready) -> None:
         """Remove what was staged for a session that failed."""
-        for name in item.staged.values():
-            (self.log.staged / name).unlink(missing_ok=True)
+        for one in item.staged.values():
+            (self.log.staged / one.name).unlink(missing_ok=True)
 
     def _present(self, batch: Sequence[SessionUndoing]) -> Present:
         return Present(self.home, self.database, [one.deed.local_id for one in batch])
@@ -135,13 +140,46 @@ class Unwinder:
         found = examine(self.home, one.deed, one.left, present)
         if isinstance(found, Obstacle):
             return found
-        staged: dict[str, str] = {}
-        for operation in one.deed.operations:
-            if isinstance(operation, CutFile):
-                name = str(next(self._numbers))
-                shutil.copyfile(safe_join(self.home.path, operation.kept), self.log.staged / name)
-                staged[operation.kept] = name
-        return Ready(one.deed, one.left, found, staged)
+        return Ready(one.deed, one.left, found, dict(self._staged(one.deed, found)))
+
+    def _staged(self, deed: Deed, found: Mapping[str, Found]) -> Iterator[tuple[str, Waiting]]:
+        """Stage what is to be put in place, by the path that it comes from."""
+        for operation in deed.operations:
+            match operation:
+                case CutFile(kept=kept, removed=removed):
+                    with safe_join(self.home.path, kept).open("rb") as source:
+                        yield kept, self._stage(source, removed)
+                case ExtendFile(path=path, size=size, mtime_ns=mtime_ns):
+                    moved = _final(path, deed)
+                    file = _compressed(self.home, moved) if found[moved].suffix else None
+                    if file is not None:
+                        with open_rollout(file) as source:
+                            waiting = self._stage(source, size)
+                        os.utime(self.log.staged / waiting.name, ns=(mtime_ns, mtime_ns))
+                        yield path, waiting
+
+    def _stage(self, source: BinaryIO, size: int) -> Waiting:
+        """Copy the beginning of a stream to where it waits."""
+        name, digest, rest = str(next(self._numbers)), hashlib.sha256(), size
+        with (self.log.staged / name).open("xb") as stream:
+            while rest and (chunk := source.read(min(rest, _CHUNK))):
+                stream.write(chunk)
+                digest.update(chunk)
+                rest -= len(chunk)
+        return Waiting(name, size - rest, digest.hexdigest())
+
+
+def _final(path: str, deed: Deed) -> str:
+    """Where a deed left the file that it had at a path."""
+    for operation in deed.operations:
+        if isinstance(operation, MoveFile) and operation.path == path:
+            path = operation.new_path
+    return path
+
+
+def _compressed(home: CodexHome, path: str) -> RolloutFile | None:
+    place = safe_join(home.path, path + COMPRESSED)
+    return rollout_file(place, place.name, 0, 0, archived=False)
 
 
 def undoing_json(one: SessionUndoing, outcome: Outcome | None = None) -> Json:

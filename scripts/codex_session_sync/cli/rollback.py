@@ -8,7 +8,7 @@ import click
 
 from ..codex.home import CodexHome
 from ..errors import ExitCode, UsageError
-from ..journal.ledger import read_ledger
+from ..journal.ledger import Ledger
 from ..journal.log import Journal
 from ..locks import home_lock
 from ..model import Json
@@ -57,7 +57,7 @@ def command(
         if do_it and journal.ids():
             stack.enter_context(home_lock(home.sync_dir, "rollback"))
             require_none_interrupted(journal)
-        ledger = read_ledger(journal)
+        ledger = Ledger(journal)
         wanted = newest(ledger) if transaction_id is None else journal.find(transaction_id)
         plan = plan_rollback(home, ledger, wanted, sessions)
         if not do_it:

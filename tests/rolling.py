@@ -80,7 +80,8 @@ class Rolling:
 
         Of the index and of sidecars the time does not count.
         """
-        skipped = ("session-sync/transactions", "session-sync/lock", *DATABASE)
+        ours = ("transactions", "lock", "lock-holder.json")
+        skipped = (*(f"session-sync/{name}" for name in ours), *DATABASE)
         found: dict[str, Any] = tree(self.home, *skipped)
         for path, what in found.items():
             if not path.endswith((".jsonl", ".zst")) or path == "session_index.jsonl":

@@ -170,7 +170,7 @@ def _newer_file(home: CodexHome, deed: Deed, left: Left, present: Present) -> Ob
     if tip is None:
         return None
     path = tip.path.relative_to(home.path).as_posix()
-    if path.removesuffix(COMPRESSED) in left.files:
+    if path in left.files or path.removesuffix(COMPRESSED) in left.files:
         return None
     if not left.transcripts:
         return advanced("the session is here again")

@@ -20,7 +20,7 @@ from .options import common, home_of
 
 
 @click.command("rollback")
-@click.argument("transaction_id", metavar="ID", required=False)
+@click.argument("transaction_id", metavar="[ID]", required=False)
 @click.option("--latest", is_flag=True, help="The newest transaction that changed something.")
 @click.option(
     "--session",

@@ -131,11 +131,12 @@ class Inverse:
                         made.add(folder)
                         yield session_id, MakeFolder(folder)
 
-    def _emptied(self, files: Iterable[Pair]) -> Iterator[Pair]:
+    def _emptied(self, files: Sequence[Pair]) -> Iterator[Pair]:
         """The folders that transactions made and in which nothing is left."""
         moves = [(i, o) for i, o in files if isinstance(o, MoveFile)]
         leaving = {o.path for _, o in moves}
-        coming = {f for _, o in moves for f in _parents(o.new_path)}
+        made = [o.path for _, o in files if isinstance(o, CreateFile)]
+        coming = {f for path in (*made, *(o.new_path for _, o in moves)) for f in _parents(path)}
         for session_id, operation in moves:
             for folder in _parents(operation.path):
                 if folder in leaving or folder in coming or not self.ledger.made_folder(folder):

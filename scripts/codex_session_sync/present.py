@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -74,7 +75,25 @@ class Present:
         return read_index(self.home.session_index)
 
     @cached_property
-    def kinsmen(self) -> tuple[Kinsman, ...]:
+    def readers(self) -> Mapping[str, Sequence[Kinsman]]:
+        """The rollouts that continue the history of a segment, by its id."""
+        found: dict[str, list[Kinsman]] = defaultdict(list)
+        for one in self._kinsmen:
+            if one.base is not None:
+                found[one.base.segment_id].append(one)
+        return found
+
+    @cached_property
+    def descendants(self) -> Mapping[str, set[str]]:
+        """The sessions that name one as theirs, by the id of that one."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for one in self._kinsmen:
+            for ancestor in one.ancestors:
+                found[ancestor].add(one.file.thread_id)
+        return found
+
+    @cached_property
+    def _kinsmen(self) -> tuple[Kinsman, ...]:
         """Every rollout that can be read, with what it rests on and comes from."""
         found = []
         for thread in self.rollouts.threads():

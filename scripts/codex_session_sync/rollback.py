@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -106,7 +106,8 @@ def plan_rollback(
         present = Present(home, database, [deed.local_id for deed in deeds])
         sessions = [_undoing(home, ledger, deed, present) for deed in reversed(deeds)]
         _require_database(home, sessions, database)
-        sessions = [_unless_read_on(one, sessions, present) for one in sessions]
+        going = _removed(sessions)
+        sessions = [_unless_read_on(one, going, present) for one in sessions]
         notices = tuple(_descendants(sessions, present))
     return RollbackPlan(transaction_id, tuple(sessions), notices)
 
@@ -162,17 +163,14 @@ def _require_database(
 
 
 def _unless_read_on(
-    one: SessionUndoing, sessions: Sequence[SessionUndoing], present: Present
+    one: SessionUndoing, going: Collection[str], present: Present
 ) -> SessionUndoing:
     """The undoing, unless a session that stays continues the history that would go."""
     if one.obstacle is not None or one.left.closed:
         return one
     segments = {n.segment_id for path in one.left.transcripts if (n := _name(path)) is not None}
-    going = _removed(sessions)
     readers = [
-        k
-        for k in present.kinsmen
-        if k.base is not None and k.base.segment_id in segments and k.file.thread_id not in going
+        k for i in segments for k in present.readers.get(i, ()) if k.file.thread_id not in going
     ]
     if not readers:
         return one
@@ -214,7 +212,7 @@ def _descendants(sessions: Sequence[SessionUndoing], present: Present) -> Iterab
     """A warning for each session that goes while others name it as the one they come from."""
     going = _removed(sessions)
     for session_id in sorted(going):
-        stay = {k.file.thread_id for k in present.kinsmen if session_id in k.ancestors} - going
+        stay = present.descendants.get(session_id, set()) - going
         if stay:
             yield Notice(
                 "descendants_stay",

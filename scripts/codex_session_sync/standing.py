@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,6 +34,9 @@ COMPRESSED = ".zst"
 
 QUIET = {("event_msg", "thread_settings_applied"), ("turn_context", None), ("world_state", None)}
 """Records that Codex adds when a session is merely opened: kind of record and of payload."""
+
+QUIET_BYTES = 1 << 20
+"""More than this no opening adds."""
 
 SHOWN = {"name": "it was renamed", "archived": "it was archived or taken out of the archive"}
 """Columns of a row in which a person's doing shows."""
@@ -256,8 +258,10 @@ def _measure(stream: BinaryIO, target: Path, suffix: str, expected: Expected) ->
             return advanced("its transcript is shorter")
     if expected.sha256 is not None and whole.hexdigest() != expected.sha256:
         return advanced("its transcript was rewritten")
-    more = b"".join(iter(partial(stream.read, _CHUNK), b""))
-    if more and (expected.closed or not _quiet(more)):
+    more = b""
+    while len(more) <= QUIET_BYTES and (chunk := stream.read(_CHUNK)):
+        more += chunk
+    if more and (expected.closed or len(more) > QUIET_BYTES or not _quiet(more)):
         return advanced("it was continued here")
     whole.update(more)
     size, sha256 = expected.size + len(more), whole.hexdigest()

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from codex_session_sync import apply, commit, unwinding
+from codex_session_sync import commit, unwinding
 from codex_session_sync.codex.state_db import StateDb
 from codex_session_sync.journal.files import CutFile, ExtendFile, MoveFile, RemoveFolder
 from codex_session_sync.journal.rows import ForgetProjection
@@ -57,5 +57,4 @@ ROLLBACK_POINTS = {
 faults.POINTS |= ROLLBACK_POINTS
 
 if __name__ == "__main__":
-    assert apply.BATCH_SESSIONS
     faults.serve()

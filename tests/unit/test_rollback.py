@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from builders import Session, dump, session_id, write_snapshot, write_transfer
 from codex_session_sync.codex.session_index import read_index
 from rolling import Rolling, compress, make_rolling
-from workbench import STATE_SCHEMA, Outcome, add_rows, with_tools
+from workbench import STATE_SCHEMA, Outcome, add_rows, call, rows, with_tools
 
 DAY = 24 * 60
 OWN = Session(1, start=10, name="Own").say("Was here before")
@@ -396,7 +397,97 @@ def test_dynamic_tools_go_and_come_again(bed: Rolling) -> None:
     assert bed.state() == then
 
 
+def test_what_codex_keeps_with_a_row_keeps_the_session(bed: Rolling) -> None:
+    bed.do(
+        "CREATE TABLE thread_attachments (id TEXT PRIMARY KEY,"
+        " thread_id TEXT REFERENCES threads(id) ON DELETE CASCADE)"
+    )
+    transaction = bed.sync(BEANS, ROSES)
+    bed.do("INSERT INTO thread_attachments VALUES ('a', ?)", BEANS.id)
+    done = bed.rollback(transaction)
+    assert results(done) == {BEANS.id: ("kept", "advanced_since"), ROSES.id: ("undone", None)}
+    assert "thread_attachments" in done.envelope["errors"][0]["message"]
+    assert rows(bed.database, "thread_attachments") == [("a", BEANS.id)]
+
+
+def test_an_interrupted_transaction_is_recovered_first(bed: Rolling) -> None:
+    transaction = bed.sync(BEANS)
+    path = bed.home / "session-sync" / "transactions" / transaction / "manifest.json"
+    path.write_text(path.read_text().replace('"completed"', '"running"'))
+    before = bed.state()
+    done = bed.call("rollback", transaction, "--execute")
+    assert (done.exit_code, done.codes) == (5, ["transaction_interrupted"])
+    planned = bed.call("rollback", transaction)
+    assert [one["code"] for one in planned.envelope["warnings"]] == ["transaction_unfinished"]
+    assert bed.state() == before
+
+
+def test_kept_bytes_that_are_gone(bed: Rolling) -> None:
+    bed.sync(BEANS)
+    back = bed.undo("--latest")
+    [kept] = (bed.home / "session-sync" / "transactions" / back).glob("rollout-*")
+    kept.unlink()
+    before = bed.state()
+    done = bed.rollback(back)
+    assert results(done) == {BEANS.id: ("refused", "home_changed")}
+    assert bed.state() == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143)])
+def test_a_rollback_that_is_stopped_is_taken_back(
+    bed: Rolling, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    transaction = bed.sync(*PACKAGED)
+    before = bed.state()
+
+    def stop(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr("codex_session_sync.journal.playback.sync_all", stop)
+        done = bed.call("rollback", transaction, "--execute")
+    assert (done.exit_code, done.codes) in [(130, ["interrupted"]), (143, ["interrupted"])]
+    monkeypatch.undo()
+    assert bed.call("recover", "--execute").exit_code == 0
+    assert bed.state() == before
+    bed.undo(transaction)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Codex locks by flock")
+def test_an_open_session_is_refused_and_leaves_no_trace(bed: Rolling) -> None:
+    import fcntl
+
+    transaction = bed.sync(BEANS, ROSES)
+    locks = bed.home / "thread-writer-locks"
+    locks.mkdir()
+    (locks / ".coordination.lock").touch()
+    with (locks / f"{BEANS.id}.lock").open("ab") as codex:
+        fcntl.flock(codex, fcntl.LOCK_EX)
+        done = bed.call("rollback", transaction, "--execute")
+    assert results(done) == {BEANS.id: ("refused", "session_busy"), ROSES.id: ("undone", None)}
+    assert (done.exit_code, done.codes) == (1, ["session_busy"])
+    (locks / f"{BEANS.id}.lock").unlink()
+    assert bed.call("rollback", transaction, "--execute").exit_code == 0
+    assert [path.name for path in locks.iterdir()] == [".coordination.lock"]
+
+
 # What a person is told
+
+
+def test_the_text_tells_what_is_kept_and_why(bed: Rolling, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    transaction = bed.sync(BEANS, ROSES)
+    bed.go_on(ROSES)
+    said = call("rollback", transaction, "--codex-home", bed.home)
+    text = said.out.decode()
+    assert f"rolling back {transaction}" in text
+    assert "goes out of the home" in text
+    assert "advanced_since" in text
+    assert "Add --execute" in text
+    assert "it was continued here" in said.err
+    bed.call("rollback", transaction, "--execute")
+    shown = call("show-transaction", "--codex-home", bed.home, bed.journal.ids()[0])
+    assert f"rolls back {transaction}" in shown.out.decode()
 
 
 def test_a_transaction_tells_how_its_sessions_are_now(bed: Rolling) -> None:

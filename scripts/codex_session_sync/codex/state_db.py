@@ -31,6 +31,7 @@ class StateDb:
         self._connection = connection
         self._path = path
         self._columns: dict[str, dict[str, bool]] = {}
+        self._referring: dict[tuple[str, str], Sequence[tuple[str, str]]] = {}
 
     def columns(self, table: str) -> Mapping[str, bool]:
         """The columns of a table in order; True where a value is needed (NOT NULL, no default).
@@ -71,21 +72,28 @@ class StateDb:
     def referring(self, table: str, column: str, value: str) -> list[str]:
         """The other tables with rows that refer to a row, and go with it if it is removed."""
         with self._errors():
-            names = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             return [
-                name for (name,) in names.fetchall() if self._refers(name, table, column, value)
+                name
+                for name, own in self._references(table, column)
+                if self._connection.execute(
+                    f"SELECT 1 FROM {_name(name)} WHERE {_name(own)} = ? LIMIT 1",  # noqa: S608
+                    (value,),
+                ).fetchone()
             ]
 
-    def _refers(self, name: str, table: str, column: str, value: str) -> bool:
-        keys = self._connection.execute(f"PRAGMA foreign_key_list({_name(name)})").fetchall()
-        return any(
-            self._connection.execute(
-                f"SELECT 1 FROM {_name(name)} WHERE {_name(own)} = ? LIMIT 1",  # noqa: S608
-                (value,),
-            ).fetchone()
-            for _, _, target, own, to, *_ in keys
-            if target == table and to in (column, None)
-        )
+    def _references(self, table: str, column: str) -> Sequence[tuple[str, str]]:
+        """The foreign keys that name a column: their tables and columns."""
+        if (table, column) not in self._referring:
+            names = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            self._referring[table, column] = [
+                (name, own)
+                for (name,) in names.fetchall()
+                for _, _, target, own, to, *_ in self._connection.execute(
+                    f"PRAGMA foreign_key_list({_name(name)})"
+                ).fetchall()
+                if target == table and to in (column, None)
+            ]
+        return self._referring[table, column]
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

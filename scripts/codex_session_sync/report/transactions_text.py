@@ -65,7 +65,7 @@ def rollback(data: Json, out: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    out.print(f"[bold]{data['transaction_id']}[/] is rolled back", highlight=False)
+    out.print(f"rolling back [bold]{data['transaction_id']}[/]", highlight=False)
     if not data["sessions"]:
         out.print("It changed no session.")
         return

@@ -170,6 +170,7 @@ def test_an_error_of_any_command_fits_the_schema(place: Place, command: str) -> 
         "inspect-package": ["PKG"],
         "sync": ["PKG"],
         "show-transaction": ["x"],
+        "rollback": ["x"],
         "demo": ["--codex-home", str(place.root)],
     }
     given = _filled((command, *arguments.get(command, ())), place)

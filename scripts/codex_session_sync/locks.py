@@ -17,6 +17,8 @@ from .journal.log import now
 
 LOCK = "lock"
 HOLDER = "lock-holder.json"
+COORDINATION = ".coordination.lock"
+"""Codex holds it, shared, while it opens and locks the lock file of a session."""
 
 
 @contextmanager
@@ -85,7 +87,7 @@ def codex_thread_lock(home: Path, session_id: str) -> Iterator[None]:
     if sys.platform == "win32" or not folder.is_dir():
         yield
         return
-    coordination, path = folder / ".coordination.lock", folder / f"{session_id}.lock"
+    coordination, path = folder / COORDINATION, folder / f"{session_id}.lock"
     # Codex opens and removes lock files under this one, so that a lock is never of a removed file.
     coordinated = coordination.exists()
     with ExitStack() as held:
@@ -115,7 +117,7 @@ def _locked(path: Path, session_id: str) -> Iterator[None]:
             raise SessionError(
                 "session_busy",
                 "Codex has this session open",
-                hint="close it there, then sync again; the other sessions are not affected",
+                hint="close it there, then try again; the other sessions are not affected",
                 session_id=session_id,
             ) from error
         yield

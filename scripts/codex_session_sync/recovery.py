@@ -95,12 +95,14 @@ def recover(home: CodexHome, journal: Journal, found: Interrupted) -> list[Notic
     results = Counter(str(session["result"]) for session in sessions)
     try:
         with open_for_writing(home.state_db) as database, codex_index_lock(home.path):
-            site = Site(home.path, home.sync_dir, log.staged, database)
+            site = Site(home.path, home.sync_dir, log.staged, database, home.history_db)
             for batch in reversed(found.undecided):
                 if batch.step is not None:
                     kept += undo_all([operation for _, operation in batch.operations], site)
                 log.mark("undone", batch.number)
-        _sweep((home.sync_dir / sidecar_path("")).parent, log.staged.parent)
+        _sweep((home.sync_dir / sidecar_path("")).parent, TEMPORARY)
+        _sweep(log.staged.parent, TEMPORARY)
+        _sweep(home.path, f".{home.session_index.name}{TEMPORARY[1:]}")
         log.finish("recovered", dict(sorted(results.items())), sessions)
     except OSError as error:
         raise interrupted(found.transaction_id, error) from error
@@ -117,20 +119,26 @@ def _examine(journal: Journal, transaction_id: str) -> Interrupted:
     )
 
 
-def _sweep(*folders: Path) -> None:
+def _sweep(folder: Path, pattern: str) -> None:
     """Remove the files that were being written whole when the process was killed."""
-    for folder in folders:
-        for path in folder.glob(TEMPORARY):
-            path.unlink()
+    for path in folder.glob(pattern):
+        path.unlink()
 
 
-def _result(session: Json, standing: set[str]) -> Result:
+def _result(session: Json, standing: set[str]) -> str:
     if session["session_id"] in standing:
-        return RESULT_OF[Action(session["action"])]
+        return _STANDING[session["action"]]
     return _UNTOUCHED.get(session["action"], Result.FAILED)
 
 
-_UNTOUCHED = {Action.SKIP.value: Result.SKIPPED, Action.REFUSE.value: Result.REFUSED}
+_STANDING: dict[str, str] = {**{str(k): str(v) for k, v in RESULT_OF.items()}, "undo": "undone"}
+_UNTOUCHED: dict[str, str] = {
+    Action.SKIP: Result.SKIPPED,
+    Action.REFUSE: Result.REFUSED,
+    "keep": "kept",
+    "undo": Result.REFUSED,
+}
+"""What became of a session by its action, in a sync or a rollback."""
 
 
 def _sessions(batches: tuple[Batch, ...]) -> set[str]:

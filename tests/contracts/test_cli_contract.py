@@ -90,8 +90,8 @@ def checked(outcome: Outcome) -> Outcome:
 
 def only_transaction(place: Place) -> str:
     found = call("list-transactions", "--json").envelope["data"]["transactions"]
-    assert len(found) == 1
-    return str(found[0]["transaction_id"])
+    [first] = [one for one in found if one["kind"] == "sync"]
+    return str(first["transaction_id"])
 
 
 # The envelope
@@ -103,6 +103,11 @@ def _nothing(_: Place) -> None:
 
 def _synced(place: Place) -> None:
     assert place.sync("--execute").exit_code == 0
+
+
+def _rolled_back(place: Place) -> None:
+    _synced(place)
+    assert checked(call("rollback", "--latest", "--execute", "--json")).exit_code == 0
 
 
 def _interrupted(place: Place) -> None:
@@ -122,6 +127,15 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
     (_nothing, ("list-transactions",), "ok"),
     (_synced, ("list-transactions",), "ok"),
     (_synced, ("show-transaction", "TRANSACTION"), "ok"),
+    (_synced, ("rollback", "TRANSACTION"), "dry_run"),
+    (_synced, ("rollback", "--latest"), "dry_run"),
+    (_synced, ("rollback", "TRANSACTION", "--execute"), "ok"),
+    (_synced, ("rollback", "--latest", "--execute", "--session", PLAIN.id), "ok"),
+    (_rolled_back, ("rollback", "TRANSACTION"), "no_op"),
+    (_rolled_back, ("rollback", "TRANSACTION", "--execute"), "no_op"),
+    (_rolled_back, ("rollback", "--latest", "--execute"), "ok"),
+    (_rolled_back, ("list-transactions",), "ok"),
+    (_rolled_back, ("show-transaction", "TRANSACTION"), "ok"),
     (_nothing, ("recover",), "no_op"),
     (_nothing, ("recover", "--execute"), "no_op"),
     (_interrupted, ("recover",), "dry_run"),
@@ -156,6 +170,7 @@ def test_an_error_of_any_command_fits_the_schema(place: Place, command: str) -> 
         "inspect-package": ["PKG"],
         "sync": ["PKG"],
         "show-transaction": ["x"],
+        "rollback": ["x"],
         "demo": ["--codex-home", str(place.root)],
     }
     given = _filled((command, *arguments.get(command, ())), place)

@@ -25,6 +25,7 @@ OBJECTS = {
     "package": ("package",),
     "session": ("session", "executed_session"),
     "counts": ("executed/properties/counts",),
+    "undoing": ("undoing", "executed_undoing"),
     "transaction": ("transaction",),
     "interrupted": ("interrupted",),
     "demo step": ("demo/properties/steps/items",),

@@ -35,6 +35,7 @@ WHERE: dict[str, set[str]] = {
     "Problem": {"exit 2", "exit 70", "exit 130"},
     "Verdict": {"session"},
     "SessionOutcome": {"session"},
+    "Obstacle": {"session"},
 }
 """What gives codes, and where a code that it gives can be met."""
 

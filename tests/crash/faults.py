@@ -23,7 +23,7 @@ from codex_session_sync import apply, recovery, staging, validation
 from codex_session_sync.cli.main import main
 from codex_session_sync.codex.state_db import StateDb
 from codex_session_sync.continuation import Continuation
-from codex_session_sync.journal import log, operations, playback
+from codex_session_sync.journal import files, log, playback, texts
 from codex_session_sync.journal.log import TransactionLog
 from codex_session_sync.journal.operations import CreateFile, ExtendFile, MakeFolder, MoveFile
 
@@ -97,18 +97,18 @@ POINTS = {
     "intend": Point(TransactionLog, "intend"),
     "journal": Point(TransactionLog, "_append", half=_half_lines),
     "folder": Point(MakeFolder, "apply", _path_of),
-    "place": Point(operations, "place", lambda _, target: target.name, os.link),
-    "name": Point(operations, "name_too", lambda _, target: target.name, os.link),
+    "place": Point(files, "place", lambda _, target: target.name, os.link),
+    "name": Point(files, "name_too", lambda _, target: target.name, os.link),
     "extend": Point(ExtendFile, "apply", _path_of, _half_extension),
     "set time": Point(os, "utime", lambda path, **_: str(path)),
     "move": Point(MoveFile, "apply", _path_of, _second_name),
     "row": Point(StateDb, "insert", lambda _, __, row: str(row)),
     "update": Point(StateDb, "update", lambda _, __, ___, row: str(row)),
     "rows": Point(playback, "_in_transaction"),
-    "append": Point(operations, "append", lambda _, data: data.decode(), _half_file),
-    "sidecar": Point(operations, "write_atomic", lambda _, data: data.decode(), _half_document),
+    "append": Point(texts, "append", lambda _, data: data.decode(), _half_file),
+    "sidecar": Point(texts, "write_atomic", lambda _, data: data.decode(), _half_document),
     "sync": Point(playback, "sync_all"),
-    "sync folder": Point(operations, "sync_folder", str),
+    "sync folder": Point(files, "sync_folder", str),
     "mark": Point(TransactionLog, "mark"),
     "finish": Point(TransactionLog, "finish"),
     "discard": Point(TransactionLog, "discard_staged"),

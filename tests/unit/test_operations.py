@@ -9,7 +9,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,22 @@ from builders import Session, session_id
 from codex_session_sync import validation
 from codex_session_sync.codex.client import prime
 from codex_session_sync.codex.state_db import open_for_writing
+from codex_session_sync.codex.thread_history import projected
 from codex_session_sync.errors import HomeError
 from codex_session_sync.journal.operations import (
     KINDS,
     AnyOperation,
     AppendText,
     CreateFile,
+    CutFile,
+    EditText,
     ExtendFile,
+    ForgetProjection,
     MakeFolder,
     MoveFile,
     PutDocument,
     PutRow,
+    RemoveFolder,
     Site,
     from_json,
     to_json,
@@ -252,6 +257,91 @@ CASES = {
         lambda site: (site.sync / "sidecars/a.json").write_bytes(b"\xff"),
     ),
 }
+
+
+def _kept(site: Site) -> Path:
+    return site.staged.parent / "y.rest"
+
+
+def _cut(site: Site) -> CutFile:
+    path = _local(site)
+    path.write_bytes(START + DATA)
+    os.utime(path, ns=(LATER, LATER))
+    kept = _kept(site).relative_to(site.home).as_posix()
+    return CutFile(LOCAL, kept, len(START), len(DATA), SHA, LATER, THEN)
+
+
+def _index(site: Site, text: str) -> tuple[str, int]:
+    """An index with a text between two others; its tail's digest and its size."""
+    (site.home / "session_index.jsonl").write_text(f"first\n{text}last\n")
+    return hashlib.sha256(b"last\n").hexdigest(), len(f"first\n{text}last\n".encode())
+
+
+def _removal(site: Site) -> EditText:
+    tail, size = _index(site, LINE)
+    return EditText("session_index.jsonl", 6, LINE, "", size, size - len(LINE.encode()), tail)
+
+
+def _return(site: Site) -> EditText:
+    tail, size = _index(site, "")
+    return EditText("session_index.jsonl", 6, "", LINE, size, size + len(LINE.encode()), tail)
+
+
+def _last_line(site: Site) -> EditText:
+    (site.home / "session_index.jsonl").write_text(LINE)
+    nothing = hashlib.sha256(b"").hexdigest()
+    return EditText("session_index.jsonl", 0, LINE, "", len(LINE.encode()), None, nothing)
+
+
+def _spoil_index(site: Site) -> None:
+    (site.home / "session_index.jsonl").write_text("somebody's\n")
+
+
+def _row_goes(site: Site) -> PutRow:
+    add_thread(site, ROW)
+    return PutRow("threads", thread_of(site), None)
+
+
+def _columns_go_back(site: Site) -> PutRow:
+    add_thread(site, {**ROW, "git_sha": "abc"})
+    key = {"id": ROW["id"]}
+    return PutRow(
+        "threads",
+        {**key, "title": ROW["title"], "git_sha": "abc"},
+        {**key, "title": "as it was", "git_sha": None},
+    )
+
+
+def _document_goes(site: Site) -> PutDocument:
+    (site.sync / "sidecars").mkdir()
+    (site.sync / "sidecars/a.json").write_text("{}")
+    return PutDocument("sidecars/a.json", "{}", None)
+
+
+CASES |= {
+    "cut_file": Case(
+        _cut,
+        lambda site: add_line(site, LOCAL),
+        lambda site: add_line(site, LOCAL),
+    ),
+    "move_file, with its digest": Case(
+        lambda site: replace(_move(site), sha256=hashlib.sha256(START).hexdigest()),
+        lambda site: (site.home / ARCHIVED).write_bytes(START[::-1]),
+        lambda site: (site.home / LOCAL).write_bytes(START[::-1]),
+    ),
+    "edit_text, removed": Case(_removal, _spoil_index, _spoil_index),
+    "edit_text, put back": Case(_return, _spoil_index, _spoil_index),
+    "edit_text, all of a file": Case(_last_line, _spoil_index, _spoil_index),
+    "put_row, removed": Case(
+        _row_goes, lambda site: add_thread(site, {**ROW, "title": "again"}), _set_title
+    ),
+    "put_row, some columns": Case(_columns_go_back, _set_title, _set_title),
+    "put_document, removed": Case(
+        _document_goes,
+        lambda site: (site.sync / "sidecars/a.json").write_text("[]"),
+        lambda site: (site.sync / "sidecars/a.json").write_text("[]"),
+    ),
+}
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
@@ -318,8 +408,8 @@ def test_undoing_what_was_not_done_keeps_what_another_program_did(site: Site, ca
 
 
 def test_every_kind_is_tested() -> None:
-    tested = {name.split(",")[0].split(" ")[0] for name in CASES} | {"make_folder"}
-    assert tested == set(KINDS)
+    tested = {name.split(",")[0].split(" ")[0] for name in CASES}
+    assert tested | {"make_folder", "remove_folder", "forget_projection"} == set(KINDS)
 
 
 # Folders
@@ -353,6 +443,23 @@ def test_a_file_in_the_place_of_a_folder_stays(site: Site) -> None:
     with pytest.raises(FileExistsError):
         operation.apply(site)
     operation.undo(site)
+    assert state(site) == changed
+
+
+def test_a_folder_that_is_removed(site: Site) -> None:
+    (site.home / "sessions/2027").mkdir()
+    before = state(site)
+    operation = RemoveFolder("sessions/2027")
+    operation.undo(site)
+    assert state(site) == before
+    operation.apply(site)
+    operation.apply(site)
+    assert not (site.home / "sessions/2027").exists()
+    operation.undo(site)
+    assert state(site) == before
+    (site.home / "sessions/2027/notes").write_text("mine")
+    changed = state(site)
+    operation.apply(site)
     assert state(site) == changed
 
 
@@ -406,6 +513,133 @@ def test_a_file_of_equal_size_and_other_content_is_not_ours(site: Site) -> None:
     assert (site.home / FILE).read_bytes() == DATA[::-1]
 
 
+# Transcripts that are cut
+
+
+@pytest.mark.parametrize("appended", [0, 1, len(DATA) - 1, len(DATA)])
+def test_a_cut_that_is_undone_in_part_is_undone(site: Site, appended: int) -> None:
+    operation = _cut(site)
+    before = state(site)
+    operation.apply(site)
+    assert (site.home / LOCAL).read_bytes() == START
+    assert (site.home / LOCAL).stat().st_mtime_ns == THEN
+    assert _kept(site).read_bytes() == DATA
+    with (site.home / LOCAL).open("ab") as stream:
+        stream.write(DATA[:appended])
+    operation.undo(site)
+    assert state(site) == before
+    assert not _kept(site).exists()
+
+
+@pytest.mark.parametrize("written", [0, 1, len(DATA) - 1, len(DATA)])
+def test_an_end_that_is_kept_in_part(site: Site, written: int) -> None:
+    operation = _cut(site)
+    before = state(site)
+    _kept(site).write_bytes(DATA[:written])
+    operation.undo(site)
+    assert state(site) == before
+    _kept(site).write_bytes(DATA[:written])
+    operation.apply(site)
+    assert _kept(site).read_bytes() == DATA
+
+
+def test_an_end_that_is_lost_is_told(site: Site) -> None:
+    operation = _cut(site)
+    operation.apply(site)
+    _kept(site).unlink()
+    for change in (operation.apply, operation.undo):
+        with pytest.raises(HomeError) as caught:
+            change(site)
+        assert caught.value.code == "home_changed"
+
+
+def test_another_end_of_equal_length_is_not_cut(site: Site) -> None:
+    operation = _cut(site)
+    (site.home / LOCAL).write_bytes(START + DATA[::-1])
+    with pytest.raises(HomeError):
+        operation.apply(site)
+    assert (site.home / LOCAL).read_bytes() == START + DATA[::-1]
+    assert not _kept(site).exists()
+
+
+# Lines of the index
+
+
+@pytest.mark.parametrize("make", [_removal, _return])
+def test_what_others_append_to_the_index_stays(
+    site: Site, make: Callable[[Site], EditText]
+) -> None:
+    operation = make(site)
+    before = (site.home / "session_index.jsonl").read_text()
+    add_line(site, "session_index.jsonl")
+    operation.apply(site)
+    after = (site.home / "session_index.jsonl").read_text()
+    assert after in (f"first\n{LINE}last\nmore\n", "first\nlast\nmore\n")
+    operation.apply(site)
+    assert (site.home / "session_index.jsonl").read_text() == after
+    operation.undo(site)
+    operation.undo(site)
+    assert (site.home / "session_index.jsonl").read_text() == f"{before}more\n"
+
+
+def test_an_index_that_goes_unless_others_use_it(site: Site) -> None:
+    operation = _last_line(site)
+    index = site.home / "session_index.jsonl"
+    index.chmod(0o600)
+    add_line(site, index.name)
+    operation.apply(site)
+    assert index.read_text() == "more\n"
+    assert index.stat().st_mode & 0o777 == 0o600
+
+
+# What Codex worked out
+
+
+HISTORY = """
+CREATE TABLE thread_history_projection_state (thread_id TEXT PRIMARY KEY, place INTEGER);
+CREATE TABLE thread_turns (thread_id TEXT, turn_id TEXT);
+CREATE TABLE thread_items (item_id TEXT);
+INSERT INTO thread_history_projection_state VALUES ('x', 1), ('y', 2);
+INSERT INTO thread_turns VALUES ('x', '1'), ('x', '2'), ('y', '1');
+INSERT INTO thread_items VALUES ('x');
+"""
+
+
+def test_the_projection_of_one_segment_is_forgotten(site: Site, tmp_path: Path) -> None:
+    path = tmp_path / "thread_history_1.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(HISTORY)
+    assert projected(path) == {"x", "y"}
+    at = replace(site, history_db=path)
+    for change in (ForgetProjection("x").apply, ForgetProjection("x").undo):
+        change(at)
+        with closing(sqlite3.connect(path)) as connection:
+            turns = connection.execute("SELECT * FROM thread_turns").fetchall()
+            items = connection.execute("SELECT * FROM thread_items").fetchall()
+        assert (turns, items) == ([("y", "1")], [("x",)])
+    assert projected(path) == {"y"}
+
+
+def test_a_projection_that_is_not_there(site: Site, tmp_path: Path) -> None:
+    for path in (None, tmp_path / "nothing.sqlite"):
+        ForgetProjection("x").apply(replace(site, history_db=path))
+    assert projected(tmp_path / "nothing.sqlite") == frozenset()
+    assert not (tmp_path / "nothing.sqlite").exists()
+
+
+def test_a_projection_that_is_locked(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codex_session_sync.codex.state_db.BUSY_TIMEOUT_S", 0.05)
+    path = tmp_path / "thread_history_1.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(HISTORY)
+        connection.execute("BEGIN IMMEDIATE")
+        with pytest.raises(HomeError) as caught:
+            ForgetProjection("x").apply(replace(site, history_db=path))
+    assert caught.value.code == "database_busy"
+
+
 # Transcripts that are extended
 
 
@@ -433,7 +667,7 @@ TORN = [0, 1, len(DATA) // 2, len(DATA) - 1, len(DATA)]
 def test_a_torn_extension_is_undone_or_done_again(
     site: Site, monkeypatch: pytest.MonkeyPatch, written: int, waiting: bool, chunk: int
 ) -> None:
-    monkeypatch.setattr("codex_session_sync.journal.operations._CHUNK", chunk)
+    monkeypatch.setattr("codex_session_sync.journal.files._CHUNK", chunk)
     operation = _extension(site)
     target = site.home / LOCAL
     before = state(site)
@@ -545,7 +779,7 @@ def test_a_file_is_never_without_a_name(site: Site, monkeypatch: pytest.MonkeyPa
     def sync(folder: Path) -> None:
         synced.append((folder, (site.home / LOCAL).exists(), (site.home / ARCHIVED).exists()))
 
-    monkeypatch.setattr("codex_session_sync.journal.operations.sync_folder", sync)
+    monkeypatch.setattr("codex_session_sync.journal.files.sync_folder", sync)
     old, new = (site.home / LOCAL).parent, (site.home / ARCHIVED).parent
     operation.apply(site)
     assert synced == [(new, True, True), (site.home, True, True), (old, False, True)]

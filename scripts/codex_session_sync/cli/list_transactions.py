@@ -12,6 +12,7 @@ from .options import common, home_of
 SHOWN = (
     "transaction_id",
     "kind",
+    "rolls_back",
     "status",
     "created_at",
     "completed_at",
@@ -26,7 +27,7 @@ def command(codex_home: str | None, as_json: bool) -> Report:
     """List the transactions of this home, newest first."""
     del as_json
     journal = Journal(home_of(codex_home).sync_dir)
-    found = [{key: m[key] for key in SHOWN} for m in journal.manifests()]
+    found = [{key: m[key] for key in SHOWN if key in m} for m in journal.manifests()]
     return Report(
         "list-transactions", "ok", {"transactions": found}, warnings=unfinished_notices(journal)
     )

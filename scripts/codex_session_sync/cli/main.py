@@ -23,6 +23,7 @@ COMMANDS = {
     "sync": "sync",
     "list-transactions": "list_transactions",
     "show-transaction": "show_transaction",
+    "rollback": "rollback",
     "recover": "recover",
     "demo": "demo",
 }

@@ -1,13 +1,21 @@
-"""``show-transaction``: one transaction, its sessions and its operations."""
+"""``show-transaction``: one transaction, its operations, and how its sessions are now."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import click
 
-from ..journal.log import Journal
-from ..journal.operations import to_json
+from ..codex.home import CodexHome
+from ..errors import HomeError
+from ..journal.ledger import Ledger
+from ..journal.log import Batch, Journal
+from ..journal.operations import PutRow, to_json
+from ..lineage.differences import row_changes
+from ..model import Json, Notice
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
+from ..rollback import ALREADY, plan_rollback
 from .options import common, home_of
 
 
@@ -15,18 +23,57 @@ from .options import common, home_of
 @click.argument("transaction_id", metavar="ID")
 @common
 def command(transaction_id: str, codex_home: str | None, as_json: bool) -> Report:
-    """Show one transaction: its sessions, and every change it made to the home.
+    """Show one transaction: its sessions, how they are now, and every change it made to the home.
 
     ID may be shortened as long as it is unique.
     """
     del as_json
-    journal = Journal(home_of(codex_home).sync_dir)
+    home = home_of(codex_home)
+    journal = Journal(home.sync_dir)
     manifest = journal.manifest(transaction_id)
-    operations = [
-        {"session_id": session_id, "state": batch.step or "intended", **to_json(operation)}
-        for batch in journal.batches(manifest["transaction_id"])
-        for session_id, operation in batch.operations
-    ]
-    transaction = {**manifest, "operations": operations}
-    data = {"transaction": transaction}
-    return Report("show-transaction", "ok", data, warnings=unfinished_notices(journal))
+    batches = journal.batches(manifest["transaction_id"])
+    notices = list(unfinished_notices(journal))
+    try:
+        states = _states(home, journal, manifest["transaction_id"])
+    except HomeError as error:
+        states = {}
+        notices.append(Notice(error.code, f"how its sessions are now is unknown: {error.message}"))
+    transaction = {
+        **manifest,
+        "sessions": [
+            session | ({"now": states[i]} if (i := session["session_id"]) in states else {})
+            for session in manifest["sessions"]
+        ],
+        "operations": list(_operations(batches)),
+    }
+    return Report("show-transaction", "ok", {"transaction": transaction}, warnings=tuple(notices))
+
+
+def _operations(batches: Iterable[Batch]) -> Iterator[Json]:
+    for batch in batches:
+        for session_id, operation in batch.operations:
+            shown = {
+                "session_id": session_id,
+                "state": batch.step or "intended",
+                **to_json(operation),
+            }
+            if isinstance(operation, PutRow) and operation.before and operation.after:
+                shown["changes"] = row_changes(operation.before, operation.after)
+            yield shown
+
+
+def _states(home: CodexHome, journal: Journal, transaction_id: str) -> dict[str, Json]:
+    """Of each session that the transaction changed: whether it is as it was left, else why not."""
+    plan = plan_rollback(home, Ledger(journal), transaction_id)
+    return {
+        one.deed.session_id: {
+            "state": "as_left"
+            if one.obstacle is None
+            else _STATE.get(one.obstacle.code, "unclear"),
+            "message": None if one.obstacle is None else one.obstacle.message,
+        }
+        for one in plan.sessions
+    }
+
+
+_STATE = {"advanced_since": "moved_on", ALREADY: "rolled_back"}

@@ -17,6 +17,7 @@ SESSIONS = "sessions"
 ARCHIVED = "archived_sessions"
 INSTALLATION_ID = "installation_id"
 STATE_DB = "state_5.sqlite"
+HISTORY_DB = "thread_history_1.sqlite"
 INDEX = "session_index.jsonl"
 CONFIG = "config.toml"
 
@@ -32,6 +33,11 @@ class CodexHome:
     def state_db(self) -> Path:
         """The database of threads; it may not exist."""
         return self.sqlite_home / STATE_DB
+
+    @property
+    def history_db(self) -> Path:
+        """The database of shown turns (codex.thread_history); it may not exist."""
+        return self.sqlite_home / HISTORY_DB
 
     @property
     def session_index(self) -> Path:

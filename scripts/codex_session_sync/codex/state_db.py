@@ -39,6 +39,7 @@ class StateDb:
         self._connection = connection
         self._path = path
         self._columns: dict[str, dict[str, bool]] = {}
+        self._referring: dict[tuple[str, str], Sequence[tuple[str, str]]] = {}
 
     def columns(self, table: str) -> Mapping[str, bool]:
         """The columns of a table in order; True where a value is needed (NOT NULL, no default).
@@ -68,6 +69,39 @@ class StateDb:
             with self._errors():
                 for row in self._connection.execute(select + where, values):
                     yield dict(zip(columns, row, strict=True))
+
+    def values(self, table: str, column: str) -> Iterator[str | int | float | None]:
+        """The different values of one column."""
+        select = f"SELECT DISTINCT {_name(column)} FROM {_name(table)}"  # noqa: S608
+        with self._errors():
+            for (value,) in self._connection.execute(select):
+                yield value
+
+    def referring(self, table: str, column: str, value: str) -> list[str]:
+        """The other tables with rows that refer to a row, and go with it if it is removed."""
+        with self._errors():
+            return [
+                name
+                for name, own in self._references(table, column)
+                if self._connection.execute(
+                    f"SELECT 1 FROM {_name(name)} WHERE {_name(own)} = ? LIMIT 1",  # noqa: S608
+                    (value,),
+                ).fetchone()
+            ]
+
+    def _references(self, table: str, column: str) -> Sequence[tuple[str, str]]:
+        """The foreign keys that name a column: their tables and columns."""
+        if (table, column) not in self._referring:
+            names = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            self._referring[table, column] = [
+                (name, own)
+                for (name,) in names.fetchall()
+                for _, _, target, own, to, *_ in self._connection.execute(
+                    f"PRAGMA foreign_key_list({_name(name)})"
+                ).fetchall()
+                if target == table and to in (column, None)
+            ]
+        return self._referring[table, column]
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

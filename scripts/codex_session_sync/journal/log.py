@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import FileIO
@@ -25,6 +25,7 @@ from ..model import Json
 from .operations import AnyOperation, from_json, to_json
 
 SCHEMA = "codex-session-sync/transaction/1"
+TRANSACTIONS = "transactions"
 MANIFEST = "manifest.json"
 OPERATIONS = "operations.jsonl"
 STAGED = "staged"
@@ -52,7 +53,7 @@ class Journal:
     """The transactions of one home."""
 
     def __init__(self, sync_dir: Path) -> None:
-        self._root = sync_dir / "transactions"
+        self._root = sync_dir / TRANSACTIONS
 
     def begin(self, manifest: Json) -> TransactionLog:
         """Make a new transaction's folder with its manifest, durably.
@@ -91,9 +92,16 @@ class Journal:
         """One manifest. Raises UsageError ``transaction_unknown``, HomeError if it is damaged."""
         return _manifest(self._folder(transaction_id))
 
-    def batches(self, transaction_id: str) -> list[Batch]:
-        """What a transaction intended, in order; a torn last line is what a kill leaves."""
-        return list(_batches(self._folder(transaction_id) / OPERATIONS))
+    def find(self, transaction_id: str) -> str:
+        """The whole id of a transaction, given its beginning. Raises UsageError."""
+        return self._folder(transaction_id).name
+
+    def batches(self, transaction_id: str, kinds: Collection[str] = ()) -> list[Batch]:
+        """What a transaction intended, in order; a torn last line is what a kill leaves.
+
+        With ``kinds`` only operations of these kinds, and the batches that have any.
+        """
+        return list(_batches(self._folder(transaction_id) / OPERATIONS, kinds))
 
     def interrupted(self) -> list[str]:
         """The ids of transactions that did not end, newest first.
@@ -214,10 +222,10 @@ def _new_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"
 
 
-def _batches(path: Path) -> Iterator[Batch]:
+def _batches(path: Path, kinds: Collection[str]) -> Iterator[Batch]:
     operations: dict[int, list[tuple[str, AnyOperation]]] = {}
     steps: dict[int, str] = {}
-    for line in _lines(path):
+    for line in _lines(path, kinds):
         number = line["batch"]
         if line["step"] == "intent":
             pair = (line["session_id"], from_json(line["operation"]))
@@ -228,13 +236,17 @@ def _batches(path: Path) -> Iterator[Batch]:
         yield Batch(number, steps.get(number), tuple(found))
 
 
-def _lines(path: Path) -> Iterator[Json]:
+def _lines(path: Path, kinds: Collection[str]) -> Iterator[Json]:
     if not path.exists():
         return
+    # Most of the time goes into checking lines: those that are not wanted are told by their bytes.
+    marks = [f'"kind":"{kind}"'.encode() for kind in kinds]
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if not line.endswith(b"\n"):
                 return
+            if marks and b'"operation":' in line and not any(mark in line for mark in marks):
+                continue
             what = f"{path} line {number}"
             yield _object(validation.load("operation", line, what, HomeError))
 

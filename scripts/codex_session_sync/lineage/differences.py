@@ -1,4 +1,4 @@
-"""Name, archive state and branch of one session on two sides: what follows, what stays, why.
+"""What differs: metadata of a session on two sides, and a row before and after a change.
 
 The only module that knows deepdiff.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..model import Json, PackagedSession
+from ..model import Json, PackagedSession, Row
 
 METADATA = ("name", "archived", "git_branch")
 """What is merged beside the conversation; the local value wins where both sides changed it."""
@@ -75,15 +75,29 @@ def _follows(key: str, base: Json | None, local: Json, incoming: Json) -> bool:
     return bool(local[key] == base[key])
 
 
+def row_changes(before: Row, after: Row) -> Json:
+    """What a change of a row changed: by column, the values before and after."""
+    return _told(dict(before), dict(after), ("before", "after"))
+
+
 def _difference(local: Json, incoming: Json) -> Json:
-    """What still differs, as deepdiff tells it: by key, the values here and at the source."""
-    if local == incoming:
+    """What still differs: by key, the values here and at the source."""
+    return _told(local, incoming, ("local", "incoming"))
+
+
+def _told(one: Json, other: Json, sides: tuple[str, str]) -> Json:
+    """The differences of two flat objects, as deepdiff tells them: by key, the value on each side.
+
+    A key that one side lacks is null there.
+    """
+    if one == other:
         return {}
     from deepdiff import DeepDiff
 
-    found = DeepDiff(local, incoming, view="tree")
+    keys = {**dict.fromkeys(one), **dict.fromkeys(other)}
+    found = DeepDiff({**keys, **one}, {**keys, **other}, view="tree")
     return {
-        item.path(output_format="list")[0]: {"local": item.t1, "incoming": item.t2}
+        item.path(output_format="list")[0]: dict(zip(sides, (item.t1, item.t2), strict=True))
         for items in found.values()
         for item in items
     }

@@ -18,6 +18,9 @@ from .fingerprint import FINGERPRINT_VERSION
 
 SCHEMA = "codex-session-sync/sidecar/1"
 
+Pair = tuple[str, str]
+"""The ids of an incoming session and of the local one that stands for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
@@ -58,6 +61,11 @@ def sidecar_path(lineage: str) -> str:
     return f"sidecars/{lineage}.json"
 
 
+def lineage_of(path: str) -> str:
+    """The lineage whose sidecar lies there."""
+    return path.removeprefix("sidecars/").removesuffix(".json")
+
+
 def read_sidecar(sync_dir: Path, lineage: str) -> str | None:
     """The text of a lineage's sidecar; None if it has none."""
     try:
@@ -71,25 +79,47 @@ def with_mapping(text: str | None, lineage: str, mapping: Mapping) -> str:
 
     Raises HomeError ``sidecar_invalid`` if ``text`` is no sidecar.
     """
-    mappings = list(_mappings(text, lineage)) if text is not None else []
-    pair = (mapping.origin_session_id, mapping.local_session_id)
-    kept = [m for m in mappings if (m["origin_session_id"], m["local_session_id"]) != pair]
-    document = {
-        "schema": SCHEMA,
-        "lineage_id": lineage,
-        "fingerprint_version": FINGERPRINT_VERSION,
-        "mappings": sorted(
-            [*kept, mapping.to_json()],
-            key=lambda m: (m["origin_session_id"], m["local_session_id"]),
-        ),
-    }
-    validation.check("sidecar", document, f"sidecar {lineage}", HomeError)
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    mappings = _by_pair(text, lineage)
+    added = mapping.to_json()
+    return _document({**mappings, _pair(added): added}, lineage)
+
+
+def with_mapping_of(text: str | None, other: str | None, lineage: str, pair: Pair) -> str | None:
+    """The sidecar's text with what another version of it says of one pair, the rest as it is.
+
+    None where nothing is left to say. Raises HomeError ``sidecar_invalid``.
+    """
+    mappings, wanted = _by_pair(text, lineage), _by_pair(other, lineage).get(pair)
+    if mappings.get(pair) == wanted:
+        return text
+    mappings.pop(pair, None)
+    if wanted is not None:
+        mappings[pair] = wanted
+    return _document(mappings, lineage) if mappings else None
 
 
 def mappings_of(text: str, lineage: str) -> list[Mapping]:
     """What a sidecar says. Raises HomeError ``sidecar_invalid``."""
     return [Mapping(**mapping) for mapping in _mappings(text, lineage)]
+
+
+def _document(mappings: dict[Pair, Json], lineage: str) -> str:
+    document = {
+        "schema": SCHEMA,
+        "lineage_id": lineage,
+        "fingerprint_version": FINGERPRINT_VERSION,
+        "mappings": [mappings[pair] for pair in sorted(mappings)],
+    }
+    validation.check("sidecar", document, f"sidecar {lineage}", HomeError)
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+
+
+def _by_pair(text: str | None, lineage: str) -> dict[Pair, Json]:
+    return {_pair(m): m for m in _mappings(text, lineage)} if text is not None else {}
+
+
+def _pair(mapping: Json) -> Pair:
+    return mapping["origin_session_id"], mapping["local_session_id"]
 
 
 def _mappings(text: str, lineage: str) -> Iterator[Json]:

@@ -7,33 +7,20 @@ from typing import TYPE_CHECKING
 
 from ..identify import short_id
 from ..model import Json
+from . import transactions_text
 from .envelope import Report
+from .parts import STYLES, base
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-STYLES = {
-    "new_lineage": "green",
-    "unchanged": "dim",
-    "fast_forward_import": "cyan",
-    "diverged_lineage": "yellow",
-    "id_collision_unrelated": "red",
-    "imported": "green",
-    "skipped": "dim",
-    "refused": "yellow",
-    "failed": "red",
-    "completed": "green",
-    "partial": "yellow",
-    "running": "red",
-    "recovered": "cyan",
-}
-
 
 _CLOSING = {
     "dry_run": "[bold]Nothing was written.[/] Add --execute to do this.",
     "no_op": "[bold]Nothing to do.[/] This home already has all of it.",
     "partial": "[bold yellow]Done in part.[/] What was not done is listed as errors.",
 }
+_TOLD = {("recover", "no_op"), ("rollback", "no_op")}
+"""Reports that say all by themselves."""
 
 
 def render(report: Report, out: Console, err: Console) -> None:
@@ -42,7 +29,7 @@ def render(report: Report, out: Console, err: Console) -> None:
     if report.status != "error" and painter is not None:
         painter(report.data, out)
         closing = _CLOSING.get(report.status)
-        if closing is not None and (report.command, report.status) != ("recover", "no_op"):
+        if closing is not None and (report.command, report.status) not in _TOLD:
             out.print(closing, highlight=False)
     for warning in report.warnings:
         _tell(err, "[yellow]warning[/]", warning.code, warning.session_id, warning.message)
@@ -65,7 +52,7 @@ def _sessions(data: Json, out: Console) -> None:
 
     package = data["package"]
     out.print(
-        f"[bold]{escape(_base(package['source']))}[/] · {package['kind']} in a "
+        f"[bold]{escape(base(package['source']))}[/] · {package['kind']} in a "
         f"{package['container']} · "
         f"{_counted(package['sessions'], 'session')}",
         highlight=False,
@@ -175,67 +162,6 @@ def _title(session: Mapping[str, str | None]) -> str:
     return escape(session.get("title") or "")
 
 
-def _base(path: str) -> str:
-    """The last part of a path, of this machine or another."""
-    return path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or path
-
-
-def _transactions(data: Json, out: Console) -> None:
-    from rich.table import Table
-
-    if not data["transactions"]:
-        out.print("No transactions yet.")
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("transaction", "kind", "status", "package", "counts"):
-        table.add_column(title, no_wrap=title not in ("package", "counts"))
-    for item in data["transactions"]:
-        status = item["status"]
-        table.add_row(
-            item["transaction_id"],
-            item["kind"],
-            f"[{STYLES.get(status, '')}]{status}[/]",
-            _base((item["package"] or {}).get("source", "")),
-            ", ".join(f"{n} {what}" for what, n in item["counts"].items()),
-        )
-    out.print(table)
-
-
-def _transaction(data: Json, out: Console) -> None:
-    from rich.table import Table
-
-    item = data["transaction"]
-    _transactions({"transactions": [item]}, out)
-    sessions = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("session", "local session", "class", "result"):
-        sessions.add_column(title, no_wrap=True)
-    for session in item["sessions"]:
-        sessions.add_row(
-            short_id(session["session_id"]),
-            short_id(session["local_session_id"] or ""),
-            session["classification"],
-            session["result"] or "",
-        )
-    out.print()
-    out.print(sessions)
-    changes = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("state", "change", "where"):
-        changes.add_column(title, overflow="fold")
-    for operation in item["operations"]:
-        changes.add_row(operation["state"], operation["kind"], _place(operation))
-    out.print()
-    out.print(changes)
-
-
-def _place(operation: Json) -> str:
-    if operation["kind"] != "put_row":
-        size = f" (+{len(operation['text'])} characters)" if "text" in operation else ""
-        return f"{operation['path']}{size}"
-    verb = "new" if operation["before"] is None else "replaced"
-    key = operation["after"].get("id") or operation["after"].get("thread_id")
-    return f"{operation['table']} {key} ({verb})"
-
-
 def _recovered(data: Json, out: Console) -> None:
     if not data["transactions"]:
         out.print("No transaction was interrupted.")
@@ -250,8 +176,9 @@ def _recovered(data: Json, out: Console) -> None:
 _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "inspect-package": _sessions,
     "sync": _sessions,
-    "list-transactions": _transactions,
-    "show-transaction": _transaction,
+    "list-transactions": transactions_text.transactions,
+    "show-transaction": transactions_text.transaction,
+    "rollback": transactions_text.rollback,
     "recover": _recovered,
     "demo": _demo,
 }

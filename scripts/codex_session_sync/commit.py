@@ -1,0 +1,107 @@
+"""Committing batches: journal, change, confirm; what fails is undone and tried one at a time.
+
+A batch is the unit of durability: its operations are journaled and synced, then applied and
+synced, then confirmed. Where one fails it is undone and its items are tried alone, so that one
+session's failure does not stop the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from .codex.home import CodexHome
+from .codex.state_db import StateDb
+from .errors import HomeError, InterruptedTransactionError, SyncError
+from .journal.log import TransactionLog
+from .journal.operations import AnyOperation, Site
+from .journal.playback import apply_all, undo_all
+from .locks import codex_index_lock
+from .recovery import interrupted
+
+T = TypeVar("T")
+Item_contra = TypeVar("Item_contra", contravariant=True)
+Pair = tuple[str, AnyOperation]
+"""A session's id in the transaction, and a change made for it."""
+
+
+class Work(Protocol[Item_contra]):
+    """What is to be done with the items of a batch."""
+
+    def settle(self, items: Sequence[Item_contra]) -> None:
+        """Make durable what waits for the batch's operations."""
+
+    def operations(self, items: Sequence[Item_contra]) -> Iterable[Pair]:
+        """The operations in order of application; reads the home and writes nothing."""
+
+    def discard(self, item: Item_contra) -> None:
+        """Remove what waited for an item that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committer(Generic[T]):
+    """Commits the batches of one transaction to one home."""
+
+    home: CodexHome
+    log: TransactionLog
+    database: StateDb | None
+    work: Work[T]
+    _broken: list[HomeError] = field(default_factory=list)
+
+    @property
+    def broken(self) -> HomeError | None:
+        """The failure of the database, after which nothing else is tried."""
+        return self._broken[0] if self._broken else None
+
+    def commit(self, items: Sequence[T]) -> Iterator[tuple[T, SyncError | OSError | None]]:
+        """Put a batch in place; if that fails, each of its items alone. Yields what failed why.
+
+        Raises InterruptedTransactionError where a failure cannot be undone.
+        """
+        if not items:
+            return
+        try:
+            self._apply(items)
+        except InterruptedTransactionError:
+            raise
+        except (SyncError, OSError) as error:
+            if isinstance(error, HomeError) and error.code.startswith("database_"):
+                self._broken.append(error)
+            if self._broken or len(items) == 1:
+                for item in items:
+                    self.work.discard(item)
+                    yield item, error
+                return
+            for item in items:
+                yield from self.commit([item])
+            return
+        for item in items:
+            yield item, None
+
+    def _apply(self, items: Sequence[T]) -> None:
+        home = self.home
+        site = Site(home.path, home.sync_dir, self.log.staged, self.database, home.history_db)
+        self.work.settle(items)
+        with codex_index_lock(home.path):
+            operations = list(self.work.operations(items))
+            batch = self.log.intend(operations)
+            done: list[AnyOperation] = []
+            try:
+                apply_all([operation for _, operation in operations], site, done)
+                self.log.mark("done", batch)
+            except BaseException:
+                self._take_back(batch, done, site)
+                raise
+
+    def _take_back(self, batch: int, done: Sequence[AnyOperation], site: Site) -> None:
+        """Undo a batch that failed. Raises InterruptedTransactionError if that fails as well."""
+        problem: SyncError | OSError | None
+        try:
+            problem = next(iter(undo_all(done, site, keep_staged=True)), None)
+            if problem is None:
+                self.log.mark("undone", batch)
+        except (SyncError, OSError) as error:
+            problem = error
+        if problem is not None:
+            raise interrupted(self.log.transaction_id, problem) from problem

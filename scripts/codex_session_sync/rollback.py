@@ -1,0 +1,232 @@
+"""Undoing a transaction: what of it can be undone, as a value, and doing it as a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .codex.home import CodexHome
+from .codex.inventory import open_rollout, rollout_file
+from .codex.rollout import RolloutName, parse_name
+from .codex.state_db import StateDb, open_for_reading
+from .errors import HomeError, UsageError
+from .identify import match_id
+from .journal.ledger import Deed, Ledger
+from .journal.operations import CreateFile, ExtendFile, PutRow
+from .model import Notice
+from .present import Present
+from .standing import Left, Obstacle, advanced, examine, left_by
+
+_CHUNK = 1 << 20
+
+
+class Effect(StrEnum):
+    """What undoing does to a session."""
+
+    REMOVE = "remove"
+    """It was brought in; it goes out of the home."""
+    CUT_BACK = "cut_back"
+    """It was continued; it ends where it did before."""
+    RESTORE = "restore"
+    """A rollback had undone it; it is as it was before that."""
+
+
+class UndoResult(StrEnum):
+    """What became of one session."""
+
+    UNDONE = "undone"
+    KEPT = "kept"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionUndoing:
+    """What a rollback will do with one session, or why it leaves it as it is."""
+
+    deed: Deed
+    left: Left
+    effect: Effect
+    obstacle: Obstacle | None = None
+
+    @property
+    def result(self) -> UndoResult:
+        """What comes of it, if nothing intervenes."""
+        return UndoResult.UNDONE if self.obstacle is None else result_of(self.obstacle)
+
+    @property
+    def asked_in_vain(self) -> bool:
+        """Whether the session stays although it ought to be undone."""
+        return self.obstacle is not None and self.obstacle.code != ALREADY
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackPlan:
+    """The whole of a rollback, as a value; sessions in the order in which they are undone."""
+
+    transaction_id: str
+    sessions: tuple[SessionUndoing, ...]
+    notices: tuple[Notice, ...]
+
+    @property
+    def undoable(self) -> list[SessionUndoing]:
+        """The sessions that are undone."""
+        return [one for one in self.sessions if one.obstacle is None]
+
+
+ALREADY = "already_rolled_back"
+
+
+def result_of(obstacle: Obstacle) -> UndoResult:
+    """The result for a session that something stands in the way of."""
+    return UndoResult.KEPT if obstacle.code in ("advanced_since", ALREADY) else UndoResult.REFUSED
+
+
+def newest(ledger: Ledger) -> str:
+    """The newest transaction that changed something. Raises UsageError."""
+    found = ledger.newest
+    if found is None:
+        raise UsageError(
+            "transaction_unknown",
+            "no transaction has changed this home",
+            hint="`codex-session-sync list-transactions` shows them",
+        )
+    return found
+
+
+def plan_rollback(
+    home: CodexHome, ledger: Ledger, transaction_id: str, only: Sequence[str] = ()
+) -> RollbackPlan:
+    """What undoing a transaction, or what it did to ``only`` some sessions, comes to.
+
+    Reads the home and writes nothing. Raises HomeError, UsageError.
+    """
+    deeds = _chosen(ledger.of(transaction_id), only)
+    with open_for_reading(home.state_db) as database:
+        present = Present(home, database, [deed.local_id for deed in deeds])
+        sessions = [_undoing(home, ledger, deed, present) for deed in reversed(deeds)]
+        _require_database(home, sessions, database)
+        going = _removed(sessions)
+        sessions = [_unless_read_on(one, going, present) for one in sessions]
+        notices = tuple(_descendants(sessions, present))
+    return RollbackPlan(transaction_id, tuple(sessions), notices)
+
+
+def _chosen(deeds: Sequence[Deed], only: Sequence[str]) -> list[Deed]:
+    """The deeds for the sessions asked for, by their id in the package or here."""
+    if not only:
+        return list(deeds)
+    ids = {i for deed in deeds for i in (deed.session_id, deed.local_id)}
+    wanted = {match_id(given, ids) for given in only}
+    return [deed for deed in deeds if wanted & {deed.session_id, deed.local_id}]
+
+
+def _undoing(home: CodexHome, ledger: Ledger, deed: Deed, present: Present) -> SessionUndoing:
+    left = left_by(deed.operations)
+    effect = Effect.REMOVE if left.made else Effect.CUT_BACK
+    if deed.rolls_back is not None:
+        effect = Effect.RESTORE
+    return SessionUndoing(deed, left, effect, _obstacle(home, ledger, deed, left, present))
+
+
+def _obstacle(
+    home: CodexHome, ledger: Ledger, deed: Deed, left: Left, present: Present
+) -> Obstacle | None:
+    undone_by = ledger.undone_by(deed)
+    if undone_by is not None:
+        return Obstacle(
+            ALREADY,
+            f"transaction {undone_by} has rolled it back",
+            hint=f"`codex-session-sync rollback {undone_by}` puts it in effect again",
+        )
+    later = ledger.built_on(deed)
+    if later:
+        return Obstacle(
+            "advanced_since",
+            f"transaction {', '.join(later)} built on it, so it stays as it is",
+            hint=f"roll back {', then '.join(later)} first",
+        )
+    found = examine(home, deed, left, present)
+    return found if isinstance(found, Obstacle) else None
+
+
+def _require_database(
+    home: CodexHome, sessions: Iterable[SessionUndoing], database: StateDb | None
+) -> None:
+    rows = (o for one in sessions if one.obstacle is None for o in one.deed.operations)
+    if database is None and any(isinstance(operation, PutRow) for operation in rows):
+        raise HomeError(
+            "database_missing",
+            f"{home.state_db}, whose rows must be undone, is gone",
+            hint="restore it from a backup, then run the same command again",
+        )
+
+
+def _unless_read_on(
+    one: SessionUndoing, going: Collection[str], present: Present
+) -> SessionUndoing:
+    """The undoing, unless a session that stays continues the history that would go."""
+    if one.obstacle is not None or one.left.closed:
+        return one
+    segments = {n.segment_id for path in one.left.transcripts if (n := _name(path)) is not None}
+    readers = [
+        k for i in segments for k in present.readers.get(i, ()) if k.file.thread_id not in going
+    ]
+    if not readers:
+        return one
+    end = _end(one, present)
+    forks = sorted({k.file.thread_id for k in readers if k.base and k.base.end_offset > end})
+    if not forks:
+        return one
+    obstacle = advanced(f"it was forked here: session {', '.join(forks)} reads on in it")
+    return SessionUndoing(one.deed, one.left, one.effect, obstacle)
+
+
+def _end(one: SessionUndoing, present: Present) -> int:
+    """How many (decompressed) bytes of the transcript stay."""
+    if one.left.made:
+        return 0
+    for operation in one.deed.operations:
+        match operation:
+            case ExtendFile(size=size):
+                return size
+            case CreateFile():
+                return _kept_size(one, present)
+    return 0
+
+
+def _kept_size(one: SessionUndoing, present: Present) -> int:
+    """The decompressed size of the transcript whose place a plain one took."""
+    size = 0
+    for path in one.left.files:
+        place = present.home.path / path
+        file = rollout_file(place, place.name, 0, 0, archived=False)
+        if path not in one.left.transcripts and file is not None:
+            with open_rollout(file) as stream:
+                while chunk := stream.read(_CHUNK):
+                    size += len(chunk)
+    return size
+
+
+def _descendants(sessions: Sequence[SessionUndoing], present: Present) -> Iterable[Notice]:
+    """A warning for each session that goes while others name it as the one they come from."""
+    going = _removed(sessions)
+    for session_id in sorted(going):
+        stay = present.descendants.get(session_id, set()) - going
+        if stay:
+            yield Notice(
+                "descendants_stay",
+                f"{', '.join(sorted(stay))} came from it and stay: they are whole, and name a "
+                "session that is not here any more",
+                session_id,
+            )
+
+
+def _removed(sessions: Iterable[SessionUndoing]) -> frozenset[str]:
+    return frozenset(
+        one.deed.local_id for one in sessions if one.obstacle is None and one.left.made
+    )
+
+
+def _name(path: str) -> RolloutName | None:
+    return parse_name(path.rsplit("/", 1)[-1].removesuffix(".zst"))

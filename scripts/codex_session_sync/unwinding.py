@@ -1,0 +1,263 @@
+"""Executing a rollback: one transaction, whose operations are the inverses of another's."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import count
+from typing import BinaryIO
+
+from . import __version__, apply
+from .codex.home import CodexHome
+from .codex.inventory import open_rollout, rollout_file
+from .codex.state_db import StateDb, open_for_writing
+from .commit import Committer, Pair
+from .durable import safe_join, sync_all
+from .errors import SyncError
+from .inverse import Inverse, Ready, Waiting
+from .journal.ledger import Deed, Ledger
+from .journal.log import Journal, TransactionLog, now
+from .journal.operations import CutFile, ExtendFile, MoveFile
+from .locks import codex_thread_lock
+from .model import Json, RolloutFile
+from .present import Present
+from .recovery import interrupted, require_none_interrupted
+from .rollback import RollbackPlan, SessionUndoing, UndoResult, result_of
+from .standing import COMPRESSED, Found, Obstacle, examine
+
+_CHUNK = 1 << 20
+
+JOURNALED = ("classification", "relation", "name", "entries")
+"""What the journal of a rollback repeats of a session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one session; ``obstacle`` where it was not undone."""
+
+    undoing: SessionUndoing
+    obstacle: Obstacle | None = None
+
+    @property
+    def result(self) -> UndoResult:
+        """In a word."""
+        return UndoResult.UNDONE if self.obstacle is None else result_of(self.obstacle)
+
+
+@dataclass(frozen=True, slots=True)
+class Unwinding:
+    """What an executed rollback came to; ``transaction_id`` None where nothing was to be undone."""
+
+    transaction_id: str | None
+    outcomes: tuple[Outcome, ...]
+
+
+def unwind(plan: RollbackPlan, home: CodexHome, ledger: Ledger) -> Unwinding:
+    """Undo what ``plan`` says; the caller holds the home's lock and made the plan under it.
+
+    Raises HomeError, InterruptedTransactionError.
+    """
+    journal = Journal(home.sync_dir)
+    require_none_interrupted(journal)
+    if not plan.undoable:
+        return Unwinding(None, tuple(Outcome(one, one.obstacle) for one in plan.sessions))
+    with open_for_writing(home.state_db) as database:
+        if database is not None:
+            database.require_writable()
+        log = journal.begin(_manifest(plan, home))
+        outcomes: dict[str, Outcome] = {}
+        try:
+            for outcome in Unwinder(home, log, database, ledger).run(plan.undoable):
+                outcomes[outcome.undoing.deed.session_id] = outcome
+        finally:
+            # Also on an interrupt. With a batch neither confirmed nor undone it is for `recover`.
+            if not log.undecided:
+                _finish(log, _in_order(plan, outcomes))
+    return Unwinding(log.transaction_id, _in_order(plan, outcomes))
+
+
+@dataclass(frozen=True, slots=True)
+class Unwinder:
+    """Undoes sessions in one transaction."""
+
+    home: CodexHome
+    log: TransactionLog
+    database: StateDb | None
+    ledger: Ledger
+    _numbers: count[int] = field(default_factory=count)
+
+    def run(self, sessions: Sequence[SessionUndoing]) -> Iterator[Outcome]:
+        """Undo sessions; yields what became of each."""
+        committer = Committer(self.home, self.log, self.database, self)
+        for start in range(0, len(sessions), apply.BATCH_SESSIONS):
+            batch = sessions[start : start + apply.BATCH_SESSIONS]
+            if committer.broken is not None:
+                yield from (Outcome(one, _problem(committer.broken)) for one in batch)
+                continue
+            with ExitStack() as locks:
+                known: dict[str, SessionUndoing] = {}
+                ready: list[Ready] = []
+                present = self._present(batch)
+                for one in batch:
+                    try:
+                        found = self._ready(one, present, locks)
+                    except (SyncError, OSError) as error:
+                        found = _problem(error)
+                    if isinstance(found, Obstacle):
+                        yield Outcome(one, found)
+                    else:
+                        known[one.deed.session_id] = one
+                        ready.append(found)
+                for done, problem in committer.commit(ready):
+                    obstacle = None if problem is None else _problem(problem)
+                    yield Outcome(known[done.deed.session_id], obstacle)
+
+    def settle(self, items: Sequence[Ready]) -> None:
+        """Make durable what is to be appended."""
+        sync_all(self.log.staged / one.name for item in items for one in item.staged.values())
+
+    def operations(self, items: Sequence[Ready]) -> Iterable[Pair]:
+        """What undoes the sessions."""
+        present = Present(self.home, self.database, [item.deed.local_id for item in items])
+        inverse = Inverse(self.home, self.ledger, present, self.log.transaction_id)
+        return inverse.operations(items)
+
+    def discard(self, item: Ready) -> None:
+        """Remove what was staged for a session that failed."""
+        for one in item.staged.values():
+            (self.log.staged / one.name).unlink(missing_ok=True)
+
+    def _present(self, batch: Sequence[SessionUndoing]) -> Present:
+        return Present(self.home, self.database, [one.deed.local_id for one in batch])
+
+    def _ready(self, one: SessionUndoing, present: Present, locks: ExitStack) -> Ready | Obstacle:
+        """Keep Codex from writing to a session, look at it again, and stage what goes back."""
+        locks.enter_context(codex_thread_lock(self.home.path, one.deed.local_id))
+        found = examine(self.home, one.deed, one.left, present)
+        if isinstance(found, Obstacle):
+            return found
+        return Ready(one.deed, one.left, found, dict(self._staged(one.deed, found)))
+
+    def _staged(self, deed: Deed, found: Mapping[str, Found]) -> Iterator[tuple[str, Waiting]]:
+        """Stage what is to be put in place, by the path that it comes from."""
+        for operation in deed.operations:
+            match operation:
+                case CutFile(kept=kept, removed=removed):
+                    with safe_join(self.home.path, kept).open("rb") as source:
+                        yield kept, self._stage(source, removed)
+                case ExtendFile(path=path, size=size, mtime_ns=mtime_ns):
+                    moved = _final(path, deed)
+                    file = _compressed(self.home, moved) if found[moved].suffix else None
+                    if file is not None:
+                        with open_rollout(file) as source:
+                            waiting = self._stage(source, size)
+                        os.utime(self.log.staged / waiting.name, ns=(mtime_ns, mtime_ns))
+                        yield path, waiting
+
+    def _stage(self, source: BinaryIO, size: int) -> Waiting:
+        """Copy the beginning of a stream to where it waits."""
+        name, digest, rest = str(next(self._numbers)), hashlib.sha256(), size
+        with (self.log.staged / name).open("xb") as stream:
+            while rest and (chunk := source.read(min(rest, _CHUNK))):
+                stream.write(chunk)
+                digest.update(chunk)
+                rest -= len(chunk)
+        return Waiting(name, size - rest, digest.hexdigest())
+
+
+def _final(path: str, deed: Deed) -> str:
+    """Where a deed left the file that it had at a path."""
+    for operation in deed.operations:
+        if isinstance(operation, MoveFile) and operation.path == path:
+            path = operation.new_path
+    return path
+
+
+def _compressed(home: CodexHome, path: str) -> RolloutFile | None:
+    place = safe_join(home.path, path + COMPRESSED)
+    return rollout_file(place, place.name, 0, 0, archived=False)
+
+
+def undoing_json(one: SessionUndoing, outcome: Outcome | None = None) -> Json:
+    """One session as reports and the journal show it; ``result`` only after execution."""
+    obstacle = one.obstacle if outcome is None else outcome.obstacle
+    action = {"undone": "undo", "kept": "keep", "refused": "refuse"}[
+        one.result if outcome is None else outcome.result
+    ]
+    document: Json = {
+        "session_id": one.deed.session_id,
+        "local_session_id": one.deed.local_id,
+        "action": action,
+        "reason": obstacle.code if obstacle is not None else None,
+        "effect": one.effect,
+        "name": one.deed.session.get("name"),
+        "did": one.deed.session.get("result"),
+    }
+    if outcome is not None:
+        document["result"] = outcome.result
+    return document
+
+
+def _in_order(plan: RollbackPlan, done: dict[str, Outcome]) -> tuple[Outcome, ...]:
+    return tuple(
+        done.get(one.deed.session_id) or Outcome(one, one.obstacle or _STOPPED)
+        for one in plan.sessions
+    )
+
+
+_STOPPED = Obstacle("interrupted", "the run was interrupted before it")
+
+
+def _problem(error: SyncError | OSError) -> Obstacle:
+    if isinstance(error, SyncError):
+        return Obstacle(error.code, error.message, error.hint)
+    return Obstacle(
+        "write_failed",
+        f"undoing it failed: {error.strerror or error}",
+        hint="it is as it was; make room or mend the cause, then roll back again",
+    )
+
+
+def _manifest(plan: RollbackPlan, home: CodexHome) -> Json:
+    return {
+        "kind": "rollback",
+        "rolls_back": plan.transaction_id,
+        "status": "running",
+        "program_version": __version__,
+        "created_at": now(),
+        "completed_at": None,
+        "home": str(home.path),
+        "package": None,
+        "counts": {},
+        "sessions": [_journaled(one, None) for one in plan.sessions],
+    }
+
+
+def _journaled(one: SessionUndoing, outcome: Outcome | None) -> Json:
+    shown = undoing_json(one, outcome)
+    session = one.deed.session
+    return {
+        "session_id": shown["session_id"],
+        "local_session_id": shown["local_session_id"],
+        **{key: session[key] for key in JOURNALED if key in session},
+        "action": shown["action"],
+        "reason": shown["reason"],
+        "result": shown.get("result"),
+    }
+
+
+def _finish(log: TransactionLog, outcomes: Sequence[Outcome]) -> None:
+    sessions = [_journaled(outcome.undoing, outcome) for outcome in outcomes]
+    results = Counter(str(outcome.result) for outcome in outcomes)
+    if len(results) > 1:
+        status = "partial"
+    else:
+        status = "completed" if results[UndoResult.UNDONE] else "failed"
+    try:
+        log.finish(status, dict(sorted(results.items())), sessions)
+    except OSError as error:
+        raise interrupted(log.transaction_id, error) from error

@@ -54,7 +54,8 @@ ROLLBACK_POINTS = {
 }
 """Beside those of a sync."""
 
-faults.POINTS |= ROLLBACK_POINTS
+POINTS = faults.POINTS | ROLLBACK_POINTS
 
 if __name__ == "__main__":
+    faults.POINTS |= ROLLBACK_POINTS
     faults.serve()

@@ -21,8 +21,8 @@ import pytest
 
 from builders import Session
 from codex_session_sync import apply
-from crash.faults import POINTS, faulty, nth
-from crash.rollback_faults import ROLLBACK_POINTS
+from crash.faults import faulty, nth
+from crash.rollback_faults import POINTS, ROLLBACK_POINTS
 from rolling import Rolling, compress, make_rolling
 from workbench import environment
 
@@ -109,7 +109,7 @@ def struck(
     """Run a command with a kill; whether it was struck, and did not end well instead."""
     assert driver.stdin is not None
     assert driver.stdout is not None
-    arguments = (*fault, "SIGKILL", *command, "--json", "--codex-home", str(bed.home))
+    arguments = (fault, "SIGKILL", 2, *command, "--json", "--codex-home", str(bed.home))
     driver.stdin.write(json.dumps(arguments) + "\n")
     driver.stdin.flush()
     code = int(driver.stdout.readline())

@@ -1,4 +1,4 @@
-"""Fingerprint version 1 a second time, written from ``references/fingerprint.md`` alone.
+"""Fingerprint version 2 a second time, written from ``references/fingerprint.md`` alone.
 
 Plain and slow, with nothing but the standard library: the expected values of the test vectors come
 from here, and the program is compared with it.
@@ -16,7 +16,7 @@ from typing import Any
 
 Json = dict[str, Any]
 
-SEED = hashlib.sha256(b"codex-session-sync fingerprint 1\n").digest()
+SEED = hashlib.sha256(b"codex-session-sync fingerprint 2\n").digest()
 NIL = "00000000-0000-0000-0000-000000000000"
 DEEPEST = 127
 BLANK = b"\t\n\v\f\r "
@@ -27,7 +27,6 @@ ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 class Fingerprint:
     """What the specification computes for one session."""
 
-    masked_ids: list[str]
     entries: list[bytes]
     digests: list[str]
     links: list[str]
@@ -48,15 +47,14 @@ def fingerprint(files: Mapping[str, bytes], tip: str) -> Fingerprint:
     ``files`` has the decompressed bytes of each file by its segment id.
     """
     head = meta_of(files[tip])
-    masks = masks_of(head)
-    entries = standing(resolved(files, tip), masks, legacy=head.get("history_mode") != "paginated")
+    entries = standing(resolved(files, tip), legacy=head.get("history_mode") != "paginated")
     digests = [hashlib.sha256(entry).digest() for entry in entries]
     links = chained(digests)
     named = (
         links[0].hex() if links else hashlib.sha256(b"session " + head["id"].encode()).hexdigest()
     )
     return Fingerprint(
-        masks, entries, [d.hex() for d in digests], [link.hex() for link in links], named[:32]
+        entries, [d.hex() for d in digests], [link.hex() for link in links], named[:32]
     )
 
 
@@ -177,16 +175,7 @@ def depth(value: object) -> int:
     return 1 + max(map(depth, value), default=0)
 
 
-def masks_of(meta: Json) -> list[str]:
-    """The ids that are masked."""
-    found = [meta.get("id"), meta.get("forked_from_id")]
-    note = meta.get("session_sync")
-    if isinstance(note, dict) and isinstance(note.get("aliases"), list):
-        found += note["aliases"]
-    return sorted({i for i in found if isinstance(i, str) and ID.fullmatch(i)})
-
-
-def standing(records: list[Json], masks: list[str], *, legacy: bool) -> list[bytes]:
+def standing(records: list[Json], *, legacy: bool) -> list[bytes]:
     """The canonical entries, without those of turns that a legacy session took back."""
     turns = [Turn()]
     last_user = 0
@@ -195,7 +184,7 @@ def standing(records: list[Json], masks: list[str], *, legacy: bool) -> list[byt
         if record["type"] in ("response_item", "compacted"):
             if payload.get("role") == "user":
                 last_user = len(turns[-1].entries)
-            turns[-1].entries.append(canonical_entry(record, masks))
+            turns[-1].entries.append(canonical_entry(record))
         elif record["type"] == "event_msg" and legacy:
             match payload.get("type"):
                 case "task_started":
@@ -222,7 +211,7 @@ def roll_back(turns: list[Turn], count: object) -> None:
         turn.user_from = None
 
 
-def canonical_entry(record: Json, masks: list[str]) -> bytes:
+def canonical_entry(record: Json) -> bytes:
     """The bytes that an entry's digest covers."""
     payload = record["payload"]
     if record["type"] == "compacted":
@@ -233,9 +222,7 @@ def canonical_entry(record: Json, masks: list[str]) -> bytes:
             payload["replacement_history"] = [without_cwd(message) for message in history]
     else:
         payload = without_cwd(payload)
-    text = canonical_json(payload)
-    for mask in masks:
-        text = text.replace(mask, NIL)
+    text = ID.sub(NIL, canonical_json(payload))
     return f"{record['type']}\n{record['timestamp']}\n{text}".encode()
 
 

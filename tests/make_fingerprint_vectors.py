@@ -1,7 +1,7 @@
 """Makes the test vectors of the fingerprint: ``references/fingerprint-vectors.json``.
 
 The inputs are here; the expected values are those of ``fingerprint_by_spec``, which knows nothing
-of the program. Version 1 is fixed: cases may be added, none may change.
+of the program. Version 2 is fixed: cases may be added, none may change.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ PARENT = "019cac00-0002-7000-8000-000000000002"
 ROOT = "019cac00-0003-7000-8000-000000000003"
 FORMER = "019cac00-0004-7000-8000-000000000004"
 SEGMENT = "019cac00-0005-7000-8000-000000000005"
+STRANGER = "fedcba98-7654-4321-abcd-ef0123456789"
 T = "2026-03-02T09:00:00.{:03d}Z"
 
 
@@ -146,6 +147,15 @@ def plain() -> list[Text]:
     ]
 
 
+def naming(one_id: str, other_id: str) -> list[Text]:
+    """Entries that name two sessions."""
+    return [
+        message("user", f"{one_id} {other_id} rollout-2026-03-02T09-00-00-{one_id}.jsonl", 1),
+        raw(f'{{"type":"other","{one_id}":{{"thread_id":"{other_id}"}},"z":["{other_id}"]}}', 2),
+        raw(f'{{"message":"of {one_id}","replacement_history":["{other_id}"]}}', 3, "compacted"),
+    ]
+
+
 def no_records() -> list[Text]:
     """Lines that are no records, and after each kind of them an entry that counts."""
     good = message("user", "counts", 1)
@@ -235,7 +245,7 @@ def fork_of_fork_files() -> list[File]:
     leaf = File(OWN)
     leaf.lines = [
         head(5, forked_from_id=PARENT, history_base=base(PARENT, 2, 0)),
-        message("user", f"leaf: {ROOT} is not masked, {PARENT} is", 6, ordinal=3),
+        message("user", f"a fork of {PARENT}, which is one of {ROOT}", 6, ordinal=3),
     ]
     assert short < long
     return [root, middle, leaf]
@@ -292,8 +302,6 @@ def cases() -> list[Case]:
     late = json.dumps(" <environment_context><cwd>/kept</cwd>")
     part = '{"type":"input_text","text":%s}'
     user = '{"type":"message","role":"user","content":[%s]}'
-    mentions = f"{OWN} {PARENT} {FORMER} but {ROOT} x{OWN}{OWN} {{}}"
-    aliases = {"aliases": [FORMER, FORMER, "no id", 7, FORMER.upper(), ROOT + "0"]}
     three = [*legacy_preamble(), *turn(1, "two"), *turn(2, "three")]
 
     def rolled_back(number: object) -> str:
@@ -325,25 +333,41 @@ def cases() -> list[Case]:
             message("user", environment("/home/alice/garden"), 3).replace("003Z", "0030Z"),
         ),
         one(
-            "masked_ids",
-            "The session's id, its parent's and its aliases do not count, wherever they stand.",
-            head(forked_from_id=PARENT, session_sync=aliases),
-            message("user", mentions.format(OWN.upper()), 1),
-            raw(f'{{"type":"other","{OWN}":{{"thread_id":"{FORMER}"}}}}', 2),
+            "ids",
+            "Which ids an entry names does not count, in texts and in keys.",
+            head(forked_from_id=PARENT),
+            *naming(OWN, PARENT),
         ),
         Case(
-            "masked_ids_renamed",
-            "The same session under another id.",
-            [
-                File(
-                    FORMER,
-                    lines=[
-                        head(segment=FORMER, forked_from_id=PARENT),
-                        message("user", mentions.replace(OWN, FORMER).format(OWN.upper()), 1),
-                        raw(f'{{"type":"other","{FORMER}":{{"thread_id":"{FORMER}"}}}}', 2),
-                    ],
-                )
-            ],
+            "ids_of_others",
+            "The same under another id, with other ids in it.",
+            [File(FORMER, lines=[head(segment=FORMER), *naming(STRANGER, ROOT)])],
+        ),
+        one(
+            "id_forms",
+            "What is an id depends on its own characters alone; of two that overlap the first is.",
+            head(),
+            message("user", f"abc{OWN}def x{PARENT}x {OWN}{PARENT} {OWN}-{PARENT}", 1),
+            message("user", f"{OWN}{PARENT[8:]} {OWN}0{PARENT[8:]} {OWN}01234567{PARENT[8:]}", 2),
+            message("user", f"{OWN[:-8]}{PARENT} {OWN[:-12]}{PARENT}", 3),
+            message("user", f"{STRANGER.upper()} {STRANGER[:-1]}F {OWN[1:]} {OWN[:-1]}", 4),
+            message("user", f"{OWN.replace('-', '')} {OWN.replace('-', '--')} {OWN[:-1]}g", 5),
+            message("user", f"{OWN.replace('-', chr(0x2010))} {OWN.replace('0', chr(0xFF10))}", 6),
+            message("user", NIL, 7),
+            raw(f'{{"{PARENT}":"keys are sorted","{OWN}":"before ids are masked"}}', 8),
+        ),
+        one(
+            "id_beside_an_escape",
+            "An id is looked for in the bytes, where the digits of an escape are digits too.",
+            head(),
+            raw(rf'{{"s":"\u001f{OWN[2:]} \f{OWN[1:]} \b{OWN[1:]}"}}', 1),
+        ),
+        one(
+            "ids_beside_the_payload",
+            "In type and timestamp, and beside the payload, nothing is masked.",
+            head(),
+            message("user", "the timestamp is an id", 1).replace(T.format(1), OWN),
+            message("user", "another one", 2, thread_id=OWN).replace(T.format(2), PARENT),
         ),
         one(
             "environment",
@@ -501,7 +525,7 @@ COMPARISONS = (
     ("plain", "other_time"),
     ("plain", "no_entries"),
     ("plain", "fork"),
-    ("masked_ids", "masked_ids_renamed"),
+    ("ids", "ids_of_others"),
     ("legacy", "legacy_rolled_back"),
     ("legacy", "legacy_all_rolled_back"),
     ("legacy", "paginated_events"),
@@ -525,7 +549,6 @@ def document() -> Json:
                     {"name": file.name, "lines": [_written(text) for text in file.lines]}
                     for file in case.files
                 ],
-                "masked_ids": result.masked_ids,
                 "entries": [
                     {"canonical": entry.decode(), "digest": digest}
                     for entry, digest in zip(result.entries, result.digests, strict=True)
@@ -536,7 +559,7 @@ def document() -> Json:
         )
     return {
         "schema": SCHEMA,
-        "fingerprint_version": 1,
+        "fingerprint_version": 2,
         "seed": SEED.hex(),
         "masked_id": NIL,
         "cases": found,

@@ -19,7 +19,7 @@ from .codex.rollout import (
     record_key,
 )
 from .compose import Sink, Written, changed
-from .lineage.fingerprint import SEED, canonical_entry, is_entry, masked_ids
+from .lineage.fingerprint import SEED, canonical_entry, is_entry
 from .localize import Rewriter
 from .model import Json, RolloutFile, Transcript
 
@@ -144,11 +144,10 @@ class _Link:
 
     def __init__(self, incoming: Transcript, common: int) -> None:
         self._incoming = incoming
-        self._masks = [mask.encode("ascii") for mask in masked_ids(incoming.meta)]
         self._link = bytes.fromhex(incoming.chain.link(common)) if common else SEED
 
     def add(self, record: Json) -> None:
-        digest = hashlib.sha256(canonical_entry(record, self._masks)).digest()
+        digest = hashlib.sha256(canonical_entry(record)).digest()
         self._link = hashlib.sha256(self._link + digest).digest()
 
     def check(self) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .codex.rollout import COMPACTED, EVENT, META, SETTINGS_APPLIED, TURN_CONTEXT
-from .lineage.fingerprint import COMPACTED_KEYS, PROVENANCE, masked_ids
+from .lineage.fingerprint import COMPACTED_KEYS, PROVENANCE
 from .lineage.kinship import forked_from
 from .model import Json, Transcript
 from .policy import Policy
@@ -94,7 +94,7 @@ class Rewriter:
         return {**record, "payload": payload}
 
     def _identified(self, meta: Json) -> Json:
-        """The head's payload under the new id, with a note of the old one where it differs."""
+        """The head's payload under the new id, with a note of what it was where it differs."""
         identity, old = self.identity, self.transcript.session_id
         known = {old: identity.session_id, **identity.moved}
         renamed = {key: known[meta[key]] for key in ANCESTOR_KEYS if meta.get(key) in known}
@@ -103,7 +103,6 @@ class Rewriter:
         meta = {**meta, **renamed, "id": identity.session_id}
         meta[PROVENANCE] = {
             "origin_id": origin_id(self.transcript.meta),
-            "aliases": list(masked_ids(self.transcript.meta)),
             "forked_from_id": forked_from(self.transcript.meta),
         }
         if identity.branch_of is not None:

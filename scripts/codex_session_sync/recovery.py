@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from .codex.home import CodexHome
 from .codex.state_db import open_for_writing
 from .durable import TEMPORARY
-from .errors import HomeError, InterruptedTransactionError, SyncError
+from .errors import HomeError, InterruptedTransactionError, SessionError, SyncError
 from .journal.log import Batch, Journal
 from .journal.operations import Site
 from .journal.playback import undo_all
 from .lineage.sidecar import sidecar_path
-from .locks import codex_index_lock
+from .locks import codex_index_lock, codex_thread_lock
 from .model import RESULT_OF, Action, Json, Notice, Result
 
 
@@ -94,7 +96,11 @@ def recover(home: CodexHome, journal: Journal, found: Interrupted) -> list[Notic
     ]
     results = Counter(str(session["result"]) for session in sessions)
     try:
-        with open_for_writing(home.state_db) as database, codex_index_lock(home.path):
+        with (
+            _locked(home, found),
+            open_for_writing(home.state_db) as database,
+            codex_index_lock(home.path),
+        ):
             site = Site(home.path, home.sync_dir, log.staged, database, home.history_db)
             for batch in reversed(found.undecided):
                 if batch.step is not None:
@@ -107,6 +113,21 @@ def recover(home: CodexHome, journal: Journal, found: Interrupted) -> list[Notic
     except OSError as error:
         raise interrupted(found.transaction_id, error) from error
     return [Notice(error.code, f"{error.message}; it is left as it is") for error in kept]
+
+
+@contextmanager
+def _locked(home: CodexHome, found: Interrupted) -> Iterator[None]:
+    """Hold the sessions that are undone. Raises InterruptedTransactionError if Codex has one."""
+    undone = _sessions(found.undecided)
+    with ExitStack() as locks:
+        for session in found.manifest["sessions"]:
+            local_id = session.get("local_session_id")
+            if session["session_id"] in undone and local_id is not None:
+                try:
+                    locks.enter_context(codex_thread_lock(home.path, local_id))
+                except SessionError as error:
+                    raise interrupted(found.transaction_id, error) from error
+        yield
 
 
 def _examine(journal: Journal, transaction_id: str) -> Interrupted:

@@ -24,7 +24,7 @@ from .codex.rollout import (
     record_key,
 )
 from .errors import SessionError
-from .lineage.fingerprint import Fingerprinter, is_entry, masked_ids
+from .lineage.fingerprint import Fingerprinter, is_entry
 from .model import EditKind, Facts, Json, RolloutFile, ScannedSlice, Slice, Transcript
 
 Progress = Callable[[int], None]
@@ -42,7 +42,7 @@ def scan(tip: RolloutFile, lookup: SegmentLookup, progress: Progress | None = No
     head, slices = resolve(tip, lookup)
     meta = head["payload"]
     mode = history_mode(meta)
-    pass_ = _Pass(tip.thread_id, mode == "paginated", Fingerprinter(masked_ids(meta)), progress)
+    pass_ = _Pass(tip.thread_id, mode == "paginated", Fingerprinter(), progress)
     scanned = tuple(pass_.read(part, own=part.file is tip) for part in slices)
     return Transcript(
         tip.thread_id,
@@ -62,8 +62,8 @@ def first_link(tip: RolloutFile, lookup: SegmentLookup) -> str | None:
 
     Raises SessionError as ``scan`` does.
     """
-    head, slices = resolve(tip, lookup)
-    fingerprinter = Fingerprinter(masked_ids(head["payload"]))
+    fingerprinter = Fingerprinter()
+    _, slices = resolve(tip, lookup)
     for part in slices:
         for line in _lines(part, tip.thread_id):
             record = parse_record(line.data)

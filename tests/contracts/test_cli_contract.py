@@ -924,7 +924,8 @@ def test_the_choices_are_the_users(mixture: Place) -> None:
     assert [path.read_bytes() for path in (split, colliding)] == before
     (file,) = mixture.home.rglob(f"rollout-*-{new}.jsonl")
     head = json.loads(file.read_bytes().splitlines()[0])["payload"]
-    assert (head["id"], head["session_sync"]["origin_id"]) == (new, COLLIDING.id)
+    assert head["id"] == new
+    assert head["session_sync"] == {"origin_id": COLLIDING.id, "forked_from_id": None}
 
     again = mixture.sync("--session", COLLIDING.id, "--execute")
     told = again.sessions[COLLIDING.id]

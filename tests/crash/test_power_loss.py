@@ -148,7 +148,6 @@ def test_power_is_lost_in_a_recovery(
             mixed.completes(mixed_twins, littered=True)
 
 
-@pytest.mark.xfail(strict=True, reason="the journal takes such lines for damaged ones")
 def test_a_journal_of_which_only_the_end_was_written(mixed: Bed, mixed_twins: Twins) -> None:
     """Beyond the model: the later pages of an append that was not synced, before the earlier."""
     with pytest.MonkeyPatch.context() as patched:

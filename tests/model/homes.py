@@ -21,6 +21,7 @@ from model.rollout_text import (
     opening,
     parse,
     placed,
+    said,
     session_id,
     settings,
     token_of,
@@ -94,7 +95,7 @@ class Home:
         legacy = self.legacy(session)
         self._append(session, turn(session, tokens, legacy=legacy), legacy=legacy)
         held = self.held[session]
-        self.held[session] = Held(held.strand, held.line + tuple(tokens))
+        self.held[session] = Held(held.strand, held.line + tuple(map(said, tokens)))
 
     def resettle(self, session: str, moment: int) -> None:
         """Open a session with other settings and say nothing."""

@@ -6,6 +6,7 @@ Nothing here uses the code under test, so that what it writes and what it reads 
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,12 +17,17 @@ import zstandard
 Record = dict[str, Any]
 
 Token = tuple[int, str, str]
-"""One entry: its time in milliseconds after the story's beginning, who speaks, and the text."""
+"""One entry: its time in milliseconds after the story's beginning, who speaks, and the text.
+
+A text may name sessions. Of what was said it does not count which.
+"""
 
 Line = tuple[Token, ...]
 """A session's entries, oldest first."""
 
 CWD = "/home/alice/garden"
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def session_id(number: int) -> str:
@@ -120,11 +126,18 @@ def placed(data: bytes) -> Iterator[tuple[int, Record]]:
 
 
 def token_of(record: Record) -> Token | None:
-    """The token of an entry; None for any other record."""
+    """What an entry says; None for any other record."""
     if record["type"] != "response_item":
         return None
     payload = record["payload"]
-    return milliseconds(record["timestamp"]), payload["role"], payload["content"][0]["text"]
+    text = payload["content"][0]["text"]
+    return said((milliseconds(record["timestamp"]), payload["role"], text))
+
+
+def said(token: Token) -> Token:
+    """A token with the sessions that it names left open."""
+    moment, role, text = token
+    return moment, role, _ID.sub("<id>", text)
 
 
 def content(path: Path) -> bytes:

@@ -29,7 +29,7 @@ from model.oracle import (
     frontier,
     in_order,
 )
-from model.rollout_text import Line, content
+from model.rollout_text import Line, content, file_name
 
 TEXTS = ("yes", "no", "go on", "why?")
 QUIET_ROUNDS = 8
@@ -163,8 +163,17 @@ class Story:
         text = TEXTS[c // 2 % len(TEXTS)]
         if not home.held[session].line:
             text = f"Once more from the beginning, {self._number()}."
+        elif c // 8 % 3 == 0:
+            text = f"{text} {file_name(self._related(home, session, c // 24))}"
         question, answer = (home.clock, "user", text), (home.clock + 100, "assistant", f"{text}!")
         home.go_on(session, [question, answer])
+
+    def _related(self, home: Home, session: str, c: int) -> str:
+        """The session itself, a copy or branch of it in any home, or one that it comes from."""
+        strand = home.held[session].strand
+        copies = {i for one in self.homes for i, held in one.held.items() if held.strand == strand}
+        known = sorted(copies | home.ancestors(session))
+        return known[c % len(known)]
 
     def _forget(self, home: Home, b: int) -> None:
         """Lose a sidecar, or all of them."""

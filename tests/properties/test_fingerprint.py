@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import fingerprint_by_spec as spec
 from codex_session_sync.codex.rollout import parse_record
-from codex_session_sync.lineage.fingerprint import common_entries, lineage_id
+from codex_session_sync.lineage.fingerprint import MASKED_ID, common_entries, lineage_id, mask_ids
 from codex_session_sync.model import Chain, RolloutFile, Transcript
 from codex_session_sync.policy import Policy
 from rollouts import composed, file_name, parsed, put, read
@@ -324,7 +324,7 @@ def test_another_time_or_content_is_another_entry_and_all_after_it(
         st.fixed_dictionaries({"timestamp": times}) | st.fixed_dictionaries({"payload": kind})
     )
     changed = {**record, **change}
-    assume(spec.canonical_entry(changed, [OWN]) != spec.canonical_entry(record, [OWN]))
+    assume(spec.canonical_entry(changed) != spec.canonical_entry(record))
     before = chain(session(found))
     after = chain(session([*found[: places[number]], changed, *found[places[number] + 1 :]]))
     assert common_entries(before, after) == number
@@ -459,28 +459,39 @@ def test_another_id_changes_nothing(found: list[Record]) -> None:
 
 @settings(max_examples=60)
 @given(records)
-def test_another_id_with_the_old_one_noted_changes_nothing(found: list[Record]) -> None:
-    data = session(found)
-
+def test_another_id_in_the_head_alone_changes_nothing(found: list[Record]) -> None:
     def renamed(record: Record) -> Record:
         if record["type"] == "session_meta":
-            note = {"id": FRESH, "session_sync": {"aliases": [OWN]}}
-            return {**record, "payload": {**record["payload"], **note}}
+            return {**record, "payload": {**record["payload"], "id": FRESH}}
         return record
 
+    data = session(found)
     assert chain(rewritten(data, renamed), FRESH) == chain(data)
-    without_note = rewritten(data, lambda r: {**renamed(r), "payload": unnoted(renamed(r))})
-    mentioned = any(OWN in entry for entry in canonical_texts(data))
-    assert (chain(without_note, FRESH) == chain(data)) is not mentioned
 
 
-def unnoted(record: Record) -> Record:
-    return {key: value for key, value in record["payload"].items() if key != "session_sync"}
+@settings(max_examples=60)
+@given(messages, st.data())
+def test_which_sessions_an_entry_names_changes_nothing(
+    message: Record, data: st.DataObject
+) -> None:
+    def named(found: re.Match[str]) -> str:
+        return data.draw(st.sampled_from([found[0], FORMER, FRESH, *THREADS]))
+
+    content = [{**p, "text": spec.ID.sub(named, p["text"])} for p in message["content"]]
+    one, other = (
+        session([plain_record("response_item", **item)])
+        for item in (message, {**message, "content": content})
+    )
+    assert chain(one) == chain(other)
 
 
-def canonical_texts(data: bytes) -> list[str]:
-    """The canonical entries with no id masked."""
-    return [spec.canonical_entry(r, []).decode() for r in parsed_lines(data) if is_entry(r)]
+PIECES = ("", "0", "f", "9abc", "0123456789ab", "-", "-1111-2222-3333-0123456789ab", "g", "A", OWN)
+
+
+@settings(max_examples=1000)
+@given(st.lists(st.sampled_from(PIECES) | st.text("0a-", max_size=13), max_size=9).map("".join))
+def test_ids_are_found_where_a_search_for_whole_ids_finds_them(text: str) -> None:
+    assert mask_ids(text.encode()) == spec.ID.sub(MASKED_ID.decode(), text).encode()
 
 
 @settings(max_examples=60)

@@ -272,6 +272,17 @@ def test_records_name_the_copy(tmp_path: Path, form: str) -> None:
     assert added[0]["payload"]["thread_id"] == OTHER
 
 
+def test_a_copy_under_another_id_is_equal_whatever_ids_are_told(tmp_path: Path) -> None:
+    """What is said stays as it is, here and there."""
+    begun = [*turn(0), entry("assistant", f"in {file_name(ONE)}")]
+    local = dump(timed(begun)).replace(ONE.encode(), OTHER.encode())
+    later = [entry("user", f"And {file_name(OTHER)}?"), entry("assistant", f"Of {session_id(3)}.")]
+    incoming = scanned(tmp_path / "a", dump(timed([*begun, *later])))
+    added = continued(incoming, scanned(tmp_path / "b", local, session=OTHER))
+    assert [r["payload"] for r in parsed(added)] == [r["payload"] for r in later]
+    assert scanned(tmp_path / "c", local + added, session=OTHER).chain == incoming.chain
+
+
 def test_a_head_is_not_written_again(tmp_path: Path) -> None:
     records = steps(TWO_TURNS)
     again = [*records[:-1], records[0], records[-1]]

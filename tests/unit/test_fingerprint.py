@@ -26,7 +26,6 @@ from codex_session_sync.lineage.fingerprint import (
     canonical_entry,
     common_entries,
     lineage_id,
-    masked_ids,
 )
 from codex_session_sync.model import Chain
 from codex_session_sync.transcript import first_link, scan
@@ -66,7 +65,6 @@ def test_program_computes_the_vectors(case: dict[str, Any], tmp_path: Path) -> N
     tip = index.segment(case["files"][-1]["name"].removesuffix(".jsonl")[-36:])
     assert tip is not None
     transcript = scan(tip, index.segment)
-    assert list(masked_ids(transcript.meta)) == case["masked_ids"]
     assert links_of(transcript.chain) == case["links"]
     assert transcript.chain.head == (case["links"][-1] if case["links"] else None)
     assert lineage_id(transcript.chain, session_id) == case["lineage_id"]
@@ -74,10 +72,9 @@ def test_program_computes_the_vectors(case: dict[str, Any], tmp_path: Path) -> N
 
 @each_case
 def test_program_writes_the_canonical_entries(case: dict[str, Any]) -> None:
-    masks = [mask.encode() for mask in case["masked_ids"]]
     records = [parse_record(line) for file in case["files"] for line in lines_of(file)]
     written = {
-        canonical_entry(record, masks)
+        canonical_entry(record)
         for record in records
         if record is not None and record["type"] in ("response_item", "compacted")
     }
@@ -91,7 +88,6 @@ def test_second_implementation_computes_the_vectors(case: dict[str, Any]) -> Non
         for file in case["files"]
     }
     found = spec.fingerprint(files, list(files)[-1])
-    assert found.masked_ids == case["masked_ids"]
     assert [entry.decode() for entry in found.entries] == [e["canonical"] for e in case["entries"]]
     assert found.digests == [entry["digest"] for entry in case["entries"]]
     assert (found.links, found.lineage_id) == (case["links"], case["lineage_id"])
@@ -124,7 +120,7 @@ def test_document_fits_its_schema() -> None:
 
 @pytest.mark.parametrize(
     ("place", "wrong"),
-    [("seed", "00"), ("masked_id", "x"), ("fingerprint_version", 2), ("more", 1), ("cases", [])],
+    [("seed", "00"), ("masked_id", "x"), ("fingerprint_version", 1), ("more", 1), ("cases", [])],
 )
 def test_schema_refuses_what_is_none(place: str, wrong: object) -> None:
     assert not validation.fits("fingerprint_vectors", {**DOCUMENT, place: wrong})
@@ -163,17 +159,7 @@ def test_floats_are_written_as_specified() -> None:
     floats = [x for x in [*edges, *drawn] if x - x == 0]
     record = {"type": "response_item", "timestamp": "t", "payload": {"n": floats}}
     expected = ",".join(map(spec.number, floats)).encode()
-    assert canonical_entry(record, []) == b'response_item\nt\n{"n":[%s]}' % expected
-
-
-def test_masked_ids_are_those_of_the_head() -> None:
-    own, parent, alias = IDS
-    meta = {"id": parent, "forked_from_id": own, "session_sync": {"aliases": [alias, own, 1, "x"]}}
-    assert masked_ids(meta) == (own, parent, alias)
-    assert masked_ids({"id": own, "parent_thread_id": parent, "session_id": alias}) == (own,)
-    assert masked_ids({"id": own, "session_sync": {"aliases": alias}}) == (own,)
-    assert masked_ids({"id": own, "session_sync": [alias]}) == (own,)
-    assert masked_ids({"id": own.upper(), "forked_from_id": None}) == ()
+    assert canonical_entry(record) == b'response_item\nt\n{"n":[%s]}' % expected
 
 
 IDS = (vectors.OWN, vectors.PARENT, vectors.FORMER)

@@ -122,8 +122,8 @@ def _ancestors(metas: Metas, name: str) -> set[str]:
 
 # Copies of one session, and sessions beside it
 
-NOTE = {PROVENANCE: {"origin_id": "a", "aliases": ["a"], "forked_from_id": None}}
-NOTE_OF_FORK = {PROVENANCE: {"origin_id": "a", "aliases": ["a"], "forked_from_id": "parent"}}
+NOTE = {PROVENANCE: {"origin_id": "a", "forked_from_id": None}}
+NOTE_OF_FORK = {PROVENANCE: {"origin_id": "a", "forked_from_id": "parent"}}
 
 
 def test_descent_is_that_before_our_own_branching() -> None:

@@ -119,7 +119,7 @@ def damaged() -> dict[str, str]:
         "torn": with_mapping(None, LINEAGE, mapping(1, 2))[:-20],
         "a list": "[]",
         "another schema": changed(schema="codex-session-sync/sidecar/2"),
-        "another algorithm": changed(fingerprint_version=2),
+        "another algorithm": changed(fingerprint_version=1),
         "no lineage": changed(lineage_id="x"),
         "more": changed(more=1),
         "no id": in_mapping(local_session_id="../../x"),

@@ -111,7 +111,8 @@ class Journal:
         return [i for i in self.ids() if not _has_ended(self._root / i) and self.manifest(i)]
 
     def reopen(self, transaction_id: str) -> TransactionLog:
-        """An interrupted transaction, to bring it to its end."""
+        """An interrupted transaction, to bring it to its end; its list ends with its last line."""
+        _cut_unwritten(self._folder(transaction_id) / OPERATIONS)
         return TransactionLog(self._folder(transaction_id), self.manifest(transaction_id))
 
     def _folder(self, transaction_id: str) -> Path:
@@ -198,7 +199,6 @@ class TransactionLog:
             b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
         )
         path = self._folder / OPERATIONS
-        new = not path.exists()
         with path.open("ab+", buffering=0) as stream:
             end = _end_of_lines(stream)
             try:
@@ -209,7 +209,7 @@ class TransactionLog:
             except BaseException:
                 stream.truncate(end)
                 raise
-        if new:
+        if end == 0:
             sync_folder(self._folder)
 
 
@@ -243,12 +243,27 @@ def _lines(path: Path, kinds: Collection[str]) -> Iterator[Json]:
     marks = [f'"kind":"{kind}"'.encode() for kind in kinds]
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
-            if not line.endswith(b"\n"):
+            if not line.endswith(b"\n") or b"\0" in line:
                 return
             if marks and b'"operation":' in line and not any(mark in line for mark in marks):
                 continue
             what = f"{path} line {number}"
             yield _object(validation.load("operation", line, what, HomeError))
+
+
+def _cut_unwritten(path: Path) -> None:
+    """End a list before its first zero byte: of an append that a power loss cut only the end may
+    have reached the disk, and nothing that it tells of had begun."""
+    if not path.exists():
+        return
+    end = 0
+    with path.open("rb+") as stream:
+        for line in stream:
+            if b"\0" in line:
+                stream.truncate(end)
+                sync_descriptor(stream.fileno())
+                return
+            end += len(line)
 
 
 def _end_of_lines(stream: FileIO) -> int:

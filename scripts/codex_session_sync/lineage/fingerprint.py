@@ -9,21 +9,21 @@ from __future__ import annotations
 import hashlib
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from ..codex.rollout import COMPACTED, RESPONSE_ITEM, ROLLED_BACK, SESSION_ID
+from ..codex.rollout import COMPACTED, RESPONSE_ITEM, ROLLED_BACK
 from ..model import Chain, Json
 
-FINGERPRINT_VERSION = 1
-SEED = hashlib.sha256(b"codex-session-sync fingerprint 1\n").digest()
+FINGERPRINT_VERSION = 2
+SEED = hashlib.sha256(b"codex-session-sync fingerprint 2\n").digest()
 MASKED_ID = b"00000000-0000-0000-0000-000000000000"
 
 PROVENANCE = "session_sync"
-"""Key of our own note in ``session_meta``: which ids a re-identified session had before."""
+"""Key of our own note in ``session_meta``: what a re-identified session was before."""
 
 COMPACTED_KEYS = ("message", "replacement_history")
 """What the model sees of a compaction; releases differ in what else they note."""
@@ -31,30 +31,22 @@ COMPACTED_KEYS = ("message", "replacement_history")
 _ENVIRONMENT = "<environment_context>"
 _CWD = re.compile(r"<cwd>.*?</cwd>", re.DOTALL)
 
+_ID_START_BYTES = 8
+# An id from its first dash on, with a look back: the search for a fixed byte is several times the
+# faster. No two such rests overlap, so all of them are found.
+_ID_REST = re.compile(rb"-(?<=[0-9a-f]{8}-)[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
 
 def is_entry(record: Json) -> bool:
     """Whether a record bears conversation, and so counts for the fingerprint."""
     return record["type"] in (RESPONSE_ITEM, COMPACTED)
 
 
-def masked_ids(meta: Json) -> tuple[str, ...]:
-    """The ids that do not count where an entry names them: the session's own and its aliases.
-
-    These are the head ``session_meta``'s ``id`` and ``forked_from_id``, and the aliases that a
-    re-identification by this program left there, sorted.
-    """
-    found = {meta.get("id"), meta.get("forked_from_id")}
-    note = meta.get(PROVENANCE)
-    if isinstance(note, dict) and isinstance(note.get("aliases"), list):
-        found.update(alias for alias in note["aliases"] if isinstance(alias, str))
-    return tuple(sorted(i for i in found if isinstance(i, str) and SESSION_ID.fullmatch(i)))
-
-
-def canonical_entry(record: Json, masks: Iterable[bytes]) -> bytes:
+def canonical_entry(record: Json) -> bytes:
     """The bytes of an entry that its digest covers.
 
-    ``record`` is a parsed entry, ``masks`` the ids to mask as ASCII. Three lines: type, timestamp,
-    payload as JSON with sorted keys, no spaces and UTF-8 text.
+    ``record`` is a parsed entry. Three lines: type, timestamp, payload as JSON with sorted keys, no
+    spaces and UTF-8 text, every id in it masked.
     """
     value = record["payload"]
     if record["type"] == COMPACTED:
@@ -63,11 +55,19 @@ def canonical_entry(record: Json, masks: Iterable[bytes]) -> bytes:
     if b"<cwd>" in payload:
         mask_cwd = _mask_history if record["type"] == COMPACTED else _mask_message
         payload = _canonical_json(mask_cwd(value))
-    head = f"{record['type']}\n{record['timestamp']}\n".encode()
-    for mask in masks:
-        if mask in payload:
-            payload = payload.replace(mask, MASKED_ID)
-    return head + payload
+    return f"{record['type']}\n{record['timestamp']}\n".encode() + mask_ids(payload)
+
+
+def mask_ids(data: bytes) -> bytes:
+    """The bytes with ``MASKED_ID`` for each id; of two that overlap the second stays."""
+    parts: list[bytes] = []
+    end = 0
+    for rest in _ID_REST.finditer(data):
+        start = rest.start() - _ID_START_BYTES
+        if start >= end:
+            parts += data[end:start], MASKED_ID
+            end = rest.end()
+    return b"".join((*parts, data[end:])) if parts else data
 
 
 @dataclass(slots=True)
@@ -88,10 +88,9 @@ class Fingerprinter:
     the rest.
     """
 
-    def __init__(self, masks: Iterable[str]) -> None:
+    def __init__(self) -> None:
         self.taken_back: set[bytes] = set()
         self._last = SEED
-        self._masks = [mask.encode("ascii") for mask in masks]
         self._turns = [_Turn()]
         self._last_user = 0
 
@@ -100,7 +99,7 @@ class Fingerprinter:
         turn = self._turns[-1]
         if record["payload"].get("role") == "user":
             self._last_user = len(turn.ends)
-        digest = hashlib.sha256(canonical_entry(record, self._masks)).digest()
+        digest = hashlib.sha256(canonical_entry(record)).digest()
         turn.digests += digest
         turn.ends.append(end)
         self._last = hashlib.sha256(self._last + digest).digest()

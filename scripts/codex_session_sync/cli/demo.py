@@ -15,7 +15,7 @@ import click
 from ..errors import ExitCode, UsageError
 from ..model import Json
 from ..report.envelope import Report
-from . import inspect_package, list_transactions, sync
+from . import inspect_package, list_transactions, rollback, sync
 
 SAMPLE = "garden.tar.zst"
 TABLET = "garden-tablet.tar.zst"
@@ -69,8 +69,14 @@ STEPS = (
         ("--execute",),
     ),
     Step(
+        "Undo a sync",
+        "What the last transaction did is taken back; a session that went on since would be kept.",
+        rollback.command,
+        more=("--latest", "--execute"),
+    ),
+    Step(
         "Ask what was done",
-        "Each sync that wrote is one transaction in the home's journal.",
+        "Each sync that wrote, and what undid one, is a transaction in the home's journal.",
         list_transactions.command,
     ),
 )

@@ -105,9 +105,10 @@ def _branches(sessions: list[Json], out: Console) -> None:
         if session.get("branch_of") and local:
             common = session["entries"]["common"]
             out.print(
-                f"{short_id(session['session_id'])} parts from {short_id(session['branch_of'])} "
-                f"“{local['name'] or local['first_user_message'] or ''}” after "
-                f"{_counted(common, 'common entry', 'common entries')}",
+                f"{short_id(session['local_session_id'])} is a branch of "
+                f"{short_id(session['branch_of'])} "
+                f"“{local['name'] or local['first_user_message'] or ''}” "
+                f"after {_counted(common, 'common entry', 'common entries')}",
                 markup=False,
                 highlight=False,
             )

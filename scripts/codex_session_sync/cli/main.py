@@ -24,6 +24,7 @@ COMMANDS = {
     "list-transactions": "list_transactions",
     "show-transaction": "show_transaction",
     "recover": "recover",
+    "rebuild-index": "rebuild_index",
     "demo": "demo",
 }
 """Each command's module; imported only when it is called."""

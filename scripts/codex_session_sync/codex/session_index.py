@@ -1,4 +1,4 @@
-"""``session_index.jsonl``: names of sessions, appended to and never rewritten."""
+"""``session_index.jsonl``: names of sessions, to which Codex only appends."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from .rollout import SESSION_ID
 
 def read_names(lines: Iterable[bytes]) -> dict[str, str]:
     """The name of each session id; the last line of an id wins, bad lines are skipped."""
-    names: dict[str, str] = {}
-    for line in lines:
-        try:
-            entry = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue
-        match entry:
-            case {"id": str(session_id), "thread_name": str(name)} if SESSION_ID.fullmatch(
-                session_id
-            ):
-                names[session_id] = name
-    return names
+    return dict(entry for line in lines if (entry := parse_index_line(line)) is not None)
+
+
+def parse_index_line(line: bytes) -> tuple[str, str] | None:
+    """The session id and the name in a line; None for a bad one."""
+    try:
+        entry = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    match entry:
+        case {"id": str(session_id), "thread_name": str(name)} if SESSION_ID.fullmatch(session_id):
+            return session_id, name
+    return None
 
 
 def read_index(path: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..identify import short_id
 from ..model import Json
+from . import rebuild_index
 from .envelope import Report
 
 if TYPE_CHECKING:
@@ -253,5 +254,6 @@ _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "list-transactions": _transactions,
     "show-transaction": _transaction,
     "recover": _recovered,
+    "rebuild-index": rebuild_index.paint,
     "demo": _demo,
 }

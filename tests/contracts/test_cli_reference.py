@@ -27,6 +27,7 @@ OBJECTS = {
     "counts": ("executed/properties/counts",),
     "transaction": ("transaction",),
     "interrupted": ("interrupted",),
+    "rebuilt file": ("rebuilt_file",),
     "demo step": ("demo/properties/steps/items",),
 }
 """Each object of the page, and where in the envelope's schema its keys are."""

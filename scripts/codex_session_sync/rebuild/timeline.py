@@ -49,12 +49,13 @@ def standing(lines: Lines) -> list[int]:
     one second keep the order of the transcripts, as far as these know them.
     """
     times = array("q", lines.times)
+    # What the history had comes first among lines of the same time, in its order.
+    ranks = array("q", ((origin << 48) + line for line, origin in enumerate(lines.derived)))
     alike = sorted(range(len(lines)), key=lines.keys.__getitem__)
     found: list[int] = []
     for _, group in groupby(alike, key=lines.keys.__getitem__):
-        found += _distinct(lines, times, list(group))
-    # What the history had comes first among lines of the same time, in its order.
-    found.sort(key=lambda line: (lines.derived[line] << 48) + line)
+        found += _distinct(lines, times, ranks, list(group))
+    found.sort(key=ranks.__getitem__)
     found.sort(key=times.__getitem__)
     return found
 
@@ -76,22 +77,22 @@ def trimmed(order: Sequence[int], sizes: Sequence[int], limit: int | None) -> in
     return gone
 
 
-def _distinct(lines: Lines, times: array[int], alike: list[int]) -> list[int]:
-    """Of lines that say the same, those that stand; a line that stands for a more exact one gets
-    its time."""
+def _distinct(lines: Lines, times: array[int], ranks: array[int], alike: list[int]) -> list[int]:
+    """Of lines that say the same, those that stand.
+
+    A line of the history that stands for a derived one of its second gets its time and rank.
+    """
     if len(alike) == 1:
         return alike
     seconds: dict[int, int] = {}
-    again: set[int] = set()
+    matched: set[int] = set()
     for line in sorted(alike, key=lambda line: (lines.derived[line], times[line], line)):
         first = seconds.setdefault(times[line] // 1000, line)
-        if first == line:
-            continue
-        if lines.derived[line] and not lines.derived[first] and first not in again:
-            times[first] = times[line]
-            again.add(first)
+        if lines.derived[line] and not lines.derived[first] and first not in matched:
+            matched.add(first)
+            times[first], ranks[first] = times[line], ranks[line]
     kept = seconds.values()
-    open_ones = sorted((line for line in kept if line not in again), key=times.__getitem__)
+    open_ones = sorted((line for line in kept if line not in matched), key=times.__getitem__)
     doubles = _doubles(open_ones, lines, times)
     return [line for line in kept if line not in doubles]
 

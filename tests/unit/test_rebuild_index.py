@@ -17,7 +17,6 @@ import jsonschema
 import pytest
 
 from builders import Session, dump, write_snapshot
-from codex_session_sync.cli import rebuild_index
 from codex_session_sync.codex.session_index import index_line
 from codex_session_sync.errors import ExitCode
 from codex_session_sync.locks import home_lock
@@ -416,14 +415,14 @@ def test_a_name_that_comes_in_meanwhile_is_kept(
 ) -> None:
     """Codex may make and name sessions while the transcripts are read."""
     home.index.write_bytes(index_of((GONE, "gone before")))
-    new, read = Session(77).id, rebuild_index.read_said
+    new, read = Session(77).id, survey.read_said
 
     def named_meanwhile(*given: Any, **more: Any) -> survey.Said:
         with home.index.open("ab") as stream:
             stream.write(index_of((new, "Just made"), (ROSES.id, "Just renamed")))
         return read(*given, **more)
 
-    monkeypatch.setattr(rebuild_index, "read_said", named_meanwhile)
+    monkeypatch.setattr("codex_session_sync.cli.rebuild_index.read_said", named_meanwhile)
     home.execute()
     names = home.names()
     assert (new, "Just made") in names

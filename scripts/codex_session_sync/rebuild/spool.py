@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import BinaryIO
@@ -17,6 +17,7 @@ class Spool(AbstractContextManager["Spool"]):
         self._file: BinaryIO = tempfile.TemporaryFile(prefix="codex-session-sync-")  # noqa: SIM115
         self._offsets = array("q")
         self._end = 0
+        self._place = 0
         self.sizes = array("q")
         """The bytes of each line."""
 
@@ -32,13 +33,21 @@ class Spool(AbstractContextManager["Spool"]):
         """Keep a line; returns its number."""
         self._offsets.append(self._end)
         self.sizes.append(len(line))
-        self._end += len(line)
-        self._file.seek(0, 2)
+        self._go_to(self._end)
         self._file.write(line)
+        self._end = self._place = self._end + len(line)
         return len(self.sizes) - 1
 
-    def lines(self, order: Iterable[int]) -> Iterable[bytes]:
+    def lines(self, order: Iterable[int]) -> Iterator[bytes]:
         """The lines of these numbers."""
         for number in order:
-            self._file.seek(self._offsets[number])
-            yield self._file.read(self.sizes[number])
+            self._go_to(self._offsets[number])
+            line = self._file.read(self.sizes[number])
+            self._place += len(line)
+            yield line
+
+    def _go_to(self, place: int) -> None:
+        """Move there, if need be: each move empties the buffer."""
+        if place != self._place:
+            self._file.seek(place)
+            self._place = place

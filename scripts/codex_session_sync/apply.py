@@ -123,14 +123,17 @@ class Writer:
 
 def _batches(plans: Sequence[SessionPlan]) -> Iterator[list[SessionPlan]]:
     batch: list[SessionPlan] = []
-    size = 0
+    size, targets = 0, set[str]()
     for plan in plans:
         assert plan.transcript is not None
-        length = plan.transcript.size
-        if batch and (len(batch) == BATCH_SESSIONS or size + length > BATCH_BYTES):
+        assert plan.target is not None
+        length, target = plan.transcript.size, plan.target.session_id
+        full = len(batch) == BATCH_SESSIONS or size + length > BATCH_BYTES
+        if batch and (full or target in targets):
             yield batch
-            batch, size = [], 0
+            batch, size, targets = [], 0, set()
         batch.append(plan)
+        targets.add(target)
         size += length
     if batch:
         yield batch

@@ -179,7 +179,8 @@ class Changes:
         texts: dict[str, str | None] = {}
         moment = now()
         for one in staged:
-            session, chain = one.plan.session, one.transcript.chain
+            session, chain, local = one.plan.session, one.transcript.chain, one.target.local
+            here = local.chain if local is not None and one.written is None else chain
             lineage = lineage_id(chain, session.session_id)
             if lineage not in texts:
                 texts[lineage] = read_sidecar(self.home.sync_dir, lineage)
@@ -187,8 +188,8 @@ class Changes:
                 session.session_id,
                 one.target.session_id,
                 fingerprint(chain, one.transcript.size),
-                fingerprint(chain, one.size),
-                one.target.source,
+                fingerprint(here, one.size),
+                one.target.sources,
                 self.transaction_id,
                 moment,
             )

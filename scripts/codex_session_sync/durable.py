@@ -65,19 +65,28 @@ def write_atomic(path: Path, data: bytes) -> None:
 def place(staged: Path, target: Path) -> None:
     """Move a staged file to a name that must not exist yet.
 
-    Raises FileExistsError, FileNotFoundError. A hard link makes the check and the creation one
-    step; where the file system has none, the check comes just before the rename.
+    Raises FileExistsError, FileNotFoundError.
+    """
+    if name_too(staged, target):
+        staged.unlink()
+
+
+def name_too(path: Path, target: Path) -> bool:
+    """Give a file a second name, which must not exist yet; False if it lost the first one by it.
+
+    A hard link makes the check and the creation one step; where the file system has none, the
+    check comes just before a rename. Raises FileExistsError, FileNotFoundError.
     """
     try:
-        os.link(staged, target)
+        os.link(path, target)
     except (FileExistsError, FileNotFoundError):
         raise
     except OSError:
         if os.path.lexists(target):
             raise FileExistsError(target) from None
-        staged.rename(target)
-    else:
-        staged.unlink()
+        path.rename(target)
+        return False
+    return True
 
 
 def append(path: Path, data: bytes) -> None:

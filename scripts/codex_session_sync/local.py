@@ -7,7 +7,8 @@ from functools import cached_property
 
 from .codex.home import CodexHome
 from .codex.inventory import RolloutIndex, read_head
-from .codex.session_index import read_index
+from .codex.rollout import base_name
+from .codex.session_index import read_index, shown_name
 from .codex.state_db import open_for_reading
 from .errors import HomeError, SessionError
 from .lineage.classify import Candidate
@@ -34,6 +35,13 @@ class LocalSessions:
     def rollouts(self) -> RolloutIndex:
         """Every rollout of the home, by file name."""
         return self._home.rollouts()
+
+    def tip(self, session_id: str) -> RolloutFile | None:
+        """The newest file of a session: the one that its row names, else the newest stamp."""
+        if len(self.rollouts.files(session_id)) < 2:
+            return self.rollouts.tip(session_id)
+        path = self._rows.get(session_id, {}).get("rollout_path")
+        return self.rollouts.tip(session_id, base_name(path))
 
     def segment(self, segment_id: str) -> RolloutFile | None:
         """A local file for a segment that a package's history continues."""
@@ -67,31 +75,21 @@ class LocalSessions:
     def transcript(self, session_id: str) -> Transcript:
         """A local session, read once. Raises SessionError ``local_transcript_unreadable``."""
         if session_id not in self._scanned:
-            tip = self.rollouts.tip(session_id)
+            tip = self.tip(session_id)
             assert tip is not None
-            try:
-                self._scanned[session_id] = scan(tip, self.rollouts.segment)
-            except SessionError as error:
-                raise SessionError(
-                    "local_transcript_unreadable",
-                    f"the local session {session_id} cannot be read: {error.message}",
-                    hint="nothing is written over it; mend or move its file, then sync again",
-                    session_id=session_id,
-                ) from error
+            self._scanned[session_id] = self._scan(tip)
         return self._scanned[session_id]
 
     def taken_back(self, session_id: str) -> frozenset[bytes]:
         """The links of the entries that a session had and was made to end before.
 
-        Codex leaves what a revert takes back in the session's older files.
+        Codex leaves what a revert takes back in the session's older files. Raises SessionError as
+        ``transcript`` does.
         """
         transcript = self.transcript(session_id)
         found = set(transcript.taken_back)
         for file in self.older_files(session_id):
-            try:
-                found.update(links_of(scan(file, self.rollouts.segment).chain.links))
-            except SessionError:
-                continue
+            found.update(links_of(self._scan(file).chain.links))
         return frozenset(found.difference(links_of(transcript.chain.links)))
 
     def older_files(self, session_id: str) -> tuple[RolloutFile, ...]:
@@ -108,6 +106,32 @@ class LocalSessions:
             self._mappings[origin] = found
         return self._mappings[origin]
 
+    def surely_of(self, session_id: str) -> int:
+        """How many entries a local session surely shares with the source's one of the same id."""
+        chain = self.transcript(session_id).chain
+        found = [0]
+        for mapping in self._sidecar(lineage_id(chain, session_id), session_id):
+            entries = int(mapping.incoming["entries"])
+            if mapping.origin_session_id == mapping.local_session_id == session_id and (
+                0 < entries <= len(chain) and chain.link(entries) == mapping.incoming["head"]
+            ):
+                found.append(entries)
+        return max(found)
+
+    def standing_for(self, origin: str, fork: Transcript) -> str | None:
+        """The local session that stands for one that ``fork`` was forked from, by the sidecar."""
+        lineage = lineage_id(fork.chain, fork.session_id)
+        here = {
+            m.local_session_id
+            for m in self._sidecar(lineage, fork.session_id)
+            if m.origin_session_id == origin and self.tip(m.local_session_id) is not None
+        }
+        return max(
+            here,
+            key=lambda i: (common_entries(fork.chain, self.transcript(i).chain), i == origin, i),
+            default=None,
+        )
+
     def counterpart(self, session_id: str) -> Counterpart:
         """What a report shows of a local session."""
         transcript = self.transcript(session_id)
@@ -118,13 +142,24 @@ class LocalSessions:
         return Counterpart(transcript, name, last.transaction_id if last else None)
 
     def metadata(self, session_id: str) -> Json:
-        """Name, archive state and branch of a local session (lineage.differences.METADATA)."""
-        tip, row = self.rollouts.tip(session_id), self._rows.get(session_id, {})
-        return {
-            "name": row.get("name") or self._names.get(session_id),
+        """METADATA (see lineage.differences) of a local session, as far as it is kept here."""
+        tip, row = self.tip(session_id), self._rows.get(session_id)
+        known: Json = {
+            "name": shown_name(row, self._names.get(session_id)),
             "archived": bool(tip and tip.archived),
-            "git_branch": row.get("git_branch"),
         }
+        return known if row is None else {**known, "git_branch": row.get("git_branch")}
+
+    def _scan(self, file: RolloutFile) -> Transcript:
+        try:
+            return scan(file, self.rollouts.segment)
+        except SessionError as error:
+            raise SessionError(
+                "local_transcript_unreadable",
+                f"the local session {file.thread_id} cannot be read: {error.message}",
+                hint="nothing is written over it; mend or move its file, then sync again",
+                session_id=file.thread_id,
+            ) from error
 
     def _sidecar(self, lineage: str, session_id: str) -> list[Mapping]:
         """The mappings of a lineage; none, and a notice about the session, if it is damaged."""
@@ -141,7 +176,7 @@ class LocalSessions:
         return [
             Candidate(i, self.transcript(i).chain, claimed)
             for i in dict.fromkeys(ids)
-            if self.rollouts.tip(i) is not None
+            if self.tip(i) is not None
         ]
 
     @cached_property
@@ -159,7 +194,7 @@ class LocalSessions:
         """First link, id and ``session_meta`` of every local session that can be read."""
         found = []
         for thread in self.rollouts.threads():
-            tip = self.rollouts.tip(thread)
+            tip = self.tip(thread)
             assert tip is not None
             try:
                 link = first_link(tip, self.rollouts.segment)

@@ -21,6 +21,7 @@ INHERITANCE = ("history_base", "forked_from_ordinal_exclusive")
 """Keys of ``session_meta`` that a self-contained transcript does not have."""
 
 ID_KEYS = ("thread_id", "session_id")
+SENDER_KEY = "sender_thread_id"
 ANCESTOR_KEYS = ("forked_from_id", "parent_thread_id", "session_id")
 
 
@@ -110,17 +111,23 @@ class Rewriter:
         return meta
 
     def _renamed(self, value: Any) -> Any:
-        """The value with every ``thread_id`` and ``session_id`` that names an ancestor replaced."""
+        """The value with every ``thread_id`` and ``session_id`` that names an ancestor replaced.
+
+        Who gave work to an agent is another matter: there a fork goes on naming its ancestor.
+        """
         if isinstance(value, list):
             return [self._renamed(item) for item in value]
         if not isinstance(value, dict):
             return value
-        return {
+        found = {
             key: self._ids.get(item, item)
             if key in ID_KEYS and isinstance(item, str)
             else self._renamed(item)
             for key, item in value.items()
         }
+        if found.get(SENDER_KEY) == self.transcript.session_id:
+            found[SENDER_KEY] = self.identity.session_id
+        return found
 
 
 def origin_id(meta: Json) -> str:

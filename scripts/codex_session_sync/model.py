@@ -254,8 +254,8 @@ class Target:
     """Where a session goes: the local id, and the local session that it extends or parted from.
 
     ``moved`` maps packaged sessions that this one descends from to the ids that they have here;
-    ``metadata`` holds what of name, archive state and branch follows the source, ``source`` what
-    the sidecar keeps of the source's; ``older`` are the local session's files beside its newest.
+    ``metadata`` holds what of name, archive state and branch follows the source, ``sources`` what
+    the sidecar keeps of it, by source; ``older`` are the local session's files beside its newest.
     """
 
     session_id: str
@@ -264,7 +264,7 @@ class Target:
     name: str | None = None
     moved: Mapping[str, str] = field(default_factory=dict)
     metadata: Json = field(default_factory=dict)
-    source: Json = field(default_factory=dict)
+    sources: Json = field(default_factory=dict)
     older: tuple[RolloutFile, ...] = ()
 
 
@@ -299,6 +299,12 @@ class SessionPlan:
     target: Target | None = None
     differs: Json = field(default_factory=dict)
     counterpart: Counterpart | None = None
+
+
+def brings_metadata_only(plan: SessionPlan) -> bool:
+    """Whether a plan that writes adds no entries."""
+    extends = plan.decision.relation is Relation.INCOMING_AHEAD
+    return plan.action is Action.FAST_FORWARD and not extends
 
 
 @dataclass(frozen=True, slots=True)

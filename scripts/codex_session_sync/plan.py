@@ -6,15 +6,16 @@ Nothing here writes. The plan is a value that can be printed, tested and refused
 from __future__ import annotations
 
 import uuid
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 
 from .codex.home import CodexHome
 from .errors import SessionError
+from .following import with_metadata
 from .identify import match_id
 from .lineage.classify import Candidate, classify, heed_taken_back
-from .lineage.differences import is_newer, merge_metadata, packaged_metadata
 from .lineage.fingerprint import common_entries
 from .lineage.graph import ancestors_first, descent
 from .lineage.kinship import forked_from, origin_moment
@@ -24,7 +25,6 @@ from .model import (
     Action,
     Classification,
     Decision,
-    Json,
     Notice,
     PackagedSession,
     Plan,
@@ -58,9 +58,13 @@ def make_plan(
     ``progress`` is told of transcript bytes as they are read. Raises UsageError
     ``session_unknown`` or ``session_ambiguous``, HomeError.
     """
-    planner = _Planner(package, LocalSessions(home), choices, progress)
-    plans = planner.plan(_chosen(package, only))
-    return Plan(package.summary(), plans, (*package.notices, *planner.local.notices))
+    local = LocalSessions(home)
+    plans = _Planner(package, local, choices, progress).plan(_chosen(package, only))
+    plans = with_metadata(plans, local, package.source_home)
+    return Plan(package.summary(), plans, (*package.notices, *local.notices))
+
+
+GOES_ON = (Relation.INCOMING_AHEAD, Relation.DIVERGED)
 
 
 @dataclass(slots=True)
@@ -94,9 +98,7 @@ class _Planner:
     def _preferred(self, read: Mapping[str, Transcript | SessionError]) -> list[str]:
         """Sessions that are here by their id come first, then longer ones."""
         found = {i: t for i, t in read.items() if isinstance(t, Transcript)}
-        return sorted(
-            found, key=lambda i: (self.local.rollouts.tip(i) is None, -len(found[i].chain))
-        )
+        return sorted(found, key=lambda i: (self.local.tip(i) is None, -len(found[i].chain)))
 
     def _lookup(self, segment: str) -> RolloutFile | None:
         return self.package.rollouts.segment(segment) or self.local.segment(segment)
@@ -109,9 +111,34 @@ class _Planner:
                 hint="package it again where it was made",
             )
         try:
-            return scan(session.file, self._lookup, self.progress)
+            transcript = scan(session.file, self._lookup, self.progress)
+            self._require_own_base(transcript)
         except SessionError as error:
             return error
+        return transcript
+
+    def _require_own_base(self, transcript: Transcript) -> None:
+        """Raise SessionError unless what a session inherits from this home is its source's.
+
+        A file of this home has the id that the package means, but may be of another session, or
+        of one that has gone another way since.
+        """
+        place = 0
+        inherited = {}
+        for part in transcript.slices[:-1]:
+            place += part.size
+            file = part.slice.file
+            if self.package.rollouts.segment(file.segment_id) is None:
+                inherited[file.thread_id] = bisect_right(transcript.ends, place)
+        for thread_id, entries in inherited.items():
+            if entries > self.local.surely_of(thread_id):
+                raise SessionError(
+                    "history_base_missing",
+                    f"the history that it continues is not in the package, and the session "
+                    f"{thread_id} of this home is not known to be the same so far",
+                    hint="package the session together with the one it was forked from",
+                    session_id=transcript.session_id,
+                )
 
     def _decided(self, session: PackagedSession, transcript: Transcript) -> SessionPlan:
         try:
@@ -136,7 +163,7 @@ class _Planner:
     def _compared(self, plan: SessionPlan) -> SessionPlan:
         """The plan with the local session that the incoming one met, if it is here by now."""
         local_id = plan.decision.local_session_id
-        if local_id is None or self.local.rollouts.tip(local_id) is None:
+        if local_id is None or self.local.tip(local_id) is None:
             return plan
         return explained(replace(plan, counterpart=self.local.counterpart(local_id)))
 
@@ -159,9 +186,8 @@ class _Planner:
             ]
             decision = classify(transcript.chain, candidates)
         local_id = decision.local_session_id
-        if decision.relation is not Relation.INCOMING_AHEAD or local_id in self._written:
+        if local_id is None or decision.relation not in GOES_ON or self.local.tip(local_id) is None:
             return decision
-        assert local_id is not None
         return heed_taken_back(decision, transcript.chain, self.local.taken_back(local_id))
 
     def _as_planned(self, candidates: list[Candidate]) -> list[Candidate]:
@@ -190,11 +216,8 @@ class _Planner:
                 )
             case Action.FAST_FORWARD:
                 return self._extended(plan, transcript)
-            case Action.SKIP:
-                return self._followed(plan, transcript)
             case _:
                 return plan
-        target = replace(target, source=packaged_metadata(session))
         if target.session_id != session.session_id:
             self._written[target.session_id] = transcript
         self._taken.add(target.session_id)
@@ -204,7 +227,7 @@ class _Planner:
         """The derived id; a further one where another session has it, such as a cut off branch."""
         for number in count():
             found = _derived_id(kind, transcript, common, number)
-            if found not in self._taken and self.local.rollouts.tip(found) is None:
+            if found not in self._taken and self.local.tip(found) is None:
                 return found
         raise AssertionError
 
@@ -220,38 +243,8 @@ class _Planner:
                 hint="sync the package again to bring in the rest",
             )
         self._written[local_id] = transcript
-        return self._merged(plan, local_id, self._last_known(transcript, local_id))
-
-    def _followed(self, plan: SessionPlan, transcript: Transcript) -> SessionPlan:
-        """The plan for a session without new entries: what else its source changed follows."""
-        local_id = plan.decision.local_session_id
-        assert local_id is not None
-        base = self._last_known(transcript, local_id)
-        if local_id in self._written or not is_newer(packaged_metadata(plan.session), base):
-            return plan
-        merged = self._merged(plan, local_id, base)
-        assert merged.target is not None
-        if not merged.target.metadata:
-            return replace(plan, differs=merged.differs)
-        return replace(merged, action=Action.FAST_FORWARD, reason=None)
-
-    def _merged(self, plan: SessionPlan, local_id: str, base: Json | None) -> SessionPlan:
-        """The plan with what of the source's metadata the local session takes over."""
-        incoming = packaged_metadata(plan.session)
-        merge = merge_metadata(base, self.local.metadata(local_id), incoming)
-        target = Target(
-            local_id,
-            self.local.transcript(local_id),
-            metadata=merge.follow,
-            source={**(base or {}), **incoming},
-            older=self.local.older_files(local_id),
-        )
-        return replace(plan, target=target, differs=merge.differs)
-
-    def _last_known(self, transcript: Transcript, local_id: str) -> Json | None:
-        """The source's metadata at the last sync of a session; None if there was none."""
-        found = (m for m in self.local.mappings(transcript) if m.local_session_id == local_id)
-        return next((mapping.metadata for mapping in found), None)
+        target = Target(local_id, self.local.transcript(local_id))
+        return replace(plan, target=target)
 
     def _moved(self, transcript: Transcript) -> Mapping[str, str]:
         """The ids here of the sessions that this one descends from, where they are others.
@@ -260,17 +253,22 @@ class _Planner:
         """
         found = {}
         fork_parent = forked_from(transcript.meta)
-        for ancestor in {fork_parent, transcript.meta.get("parent_thread_id")}:
-            done = self._done.get(str(ancestor))
-            here = _local_id(done) if done else None
-            if done is None or here in (None, ancestor) or done.transcript is None:
-                continue
-            inherited = common_entries(transcript.chain, done.transcript.chain)
-            kept_here = done.decision.relation is Relation.DIVERGED
-            if ancestor == fork_parent and kept_here and inherited <= done.decision.common_entries:
-                continue
-            found[str(ancestor)] = str(here)
+        for ancestor in {fork_parent, transcript.meta.get("parent_thread_id")} - {None}:
+            here = self._here(str(ancestor), transcript, forked=ancestor == fork_parent)
+            if here not in (None, ancestor):
+                found[str(ancestor)] = str(here)
         return found
+
+    def _here(self, ancestor: str, transcript: Transcript, *, forked: bool) -> str | None:
+        """The local session that an ancestor stands under, as plan or sidecar tell; else None."""
+        done = self._done.get(ancestor)
+        if done is None or done.action is Action.REFUSE or done.transcript is None:
+            return self.local.standing_for(ancestor, transcript) if forked else None
+        inherited = common_entries(transcript.chain, done.transcript.chain)
+        kept_here = done.decision.relation is Relation.DIVERGED
+        if forked and kept_here and inherited <= done.decision.common_entries:
+            return ancestor
+        return _local_id(done)
 
 
 def _local_id(plan: SessionPlan) -> str | None:

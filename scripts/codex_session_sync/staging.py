@@ -15,13 +15,10 @@ from .codex.rollout import RolloutName, format_name, parse_time
 from .compose import Sink, Written, compose
 from .continuation import Continuation
 from .localize import Identity, Rewriter
-from .model import Action, Relation, SessionPlan, Target, Transcript
+from .model import Action, SessionPlan, Target, Transcript, brings_metadata_only
 from .policy import Policy
 
 Progress = Callable[[int], None]
-
-AHEAD = Relation.INCOMING_AHEAD
-"""The relation in which a session is fast-forwarded by new entries, not by metadata alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,7 @@ class Stager:
         identity = Identity(target.session_id, target.branch_of, target.moved)
         rewriter = Rewriter(transcript, self.policy, identity)
         name = str(next(self._numbers))
-        if plan.action is Action.FAST_FORWARD and plan.decision.relation is not AHEAD:
+        if brings_metadata_only(plan):
             return self._unextended(plan, target, rewriter, name)
         path = self.folder / name
         try:

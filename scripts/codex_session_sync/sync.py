@@ -25,6 +25,7 @@ from .model import (
     SessionOutcome,
     SessionPlan,
     Transcript,
+    brings_metadata_only,
 )
 from .policy import Policy
 from .recovery import interrupted, require_none_interrupted
@@ -72,7 +73,8 @@ def execute(
     require_none_interrupted(journal)
     if is_idle(plan):
         return not_executed(plan)
-    writing = plan.with_action(*RESULT_OF)
+    # Entries first: metadata may be of a session that another one of the package extends.
+    writing = sorted(plan.with_action(*RESULT_OF), key=brings_metadata_only)
     notices = _ensure_database(home, codex, environ)
     with open_for_writing(home.state_db) as database:
         if database is not None:

@@ -54,3 +54,19 @@ def test_every_sync_is_as_the_oracle_says(folder: Path, block: int) -> None:
             raise
     # No block has nothing to show.
     assert {"none", "equal", "local_ahead", "incoming_ahead", "diverged"} <= met.keys()
+
+
+def test_a_stranger_under_the_id_of_a_branch(folder: Path) -> None:
+    """A package holds a session that parted here, and another under the very id that its branch
+    gets: the branch is written, the stranger refused, whatever the order."""
+    story = tell(folder, [("begin", 0, 0, 0), ("go_on", 0, 0, 0)], 3)
+    a, b, c = story.homes
+    [session] = a.held
+    for home, text in ((a, "on a"), (b, "elsewhere"), (c, "elsewhere")):
+        home.go_on(session, [(900_000, "user", text)])
+    assert story.sync(a, b, "refuse")
+    [branch] = b.held.keys() - {session}
+    a.begin(branch, -1, (950_000, "user", "A stranger."), legacy=False)
+    assert story.sync(a, c, "refuse")
+    assert c.held[branch] == a.held[session]
+    story.exchange()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +60,22 @@ def make_plugin(folder: Path) -> None:
     (folder / ".mcp.json").write_text(json.dumps({"mcpServers": {"armed": command}}))
 
 
+def await_rows(home: CodexHome, ids: dict[str, str], seconds: float = 60.0) -> None:
+    """Wait until each session's row has the approval policy that its turn had.
+
+    Codex adds a row with another one first, and may be behind when it says that a turn is done.
+    """
+    deadline = time.monotonic() + seconds
+    state = (home.home / "state_5.sqlite").as_uri() + "?mode=ro"
+    with closing(sqlite3.connect(state, uri=True)) as database:
+        while True:
+            found = dict(database.execute("SELECT id, approval_mode FROM threads").fetchall())
+            if all(found.get(session) == home.approval_policy for session in ids.values()):
+                return
+            assert time.monotonic() < deadline, found
+            time.sleep(0.02)
+
+
 @pytest.fixture(scope="module")
 def armed(base: Path, model: ModelServer) -> Armed:
     def make(folder: Path) -> Armed:
@@ -66,12 +85,14 @@ def armed(base: Path, model: ModelServer) -> Armed:
         old = home.with_version(LEGACY)
         with old.app_server() as app:
             ids = {"legacy": talk(old, app, "legacy", "one")}
+            await_rows(home, ids)
         with home.app_server() as app:
             ids["paginated"] = talk(home, app, "paginated", "one")
             ids["fork"] = app.fork(ids["paginated"])
             app.start_turn(ids["fork"], "fork: own turn")
             ids["legacy_mode"] = app.start(home.project, historyMode="legacy")
             app.start_turn(ids["legacy_mode"], "legacy_mode: one")
+            await_rows(home, ids)
         location = {"type": "environment", "environmentId": "local"}
         location["path"] = (folder / "plugin").as_uri()
 

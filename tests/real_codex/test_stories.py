@@ -392,11 +392,7 @@ def test_names_and_the_archive_follow_without_a_turn(
 ) -> None:
     a, b = machines
     one = a.new("one", "two")
-    next_second()
     with a.home.app_server() as app:
-        app.resume(one)
-        app.revert(one, app.turns(one)[1]["id"])
-        app.start_turn(one, "another two")
         app.set_name(one, "first name")
     b.takes(a)
     next_second()
@@ -404,24 +400,22 @@ def test_names_and_the_archive_follow_without_a_turn(
         app.resume(one)
         app.revert(one, app.turns(one)[1]["id"])
         app.start_turn(one, "b's two")
-    a.takes(b, "--on-diverged", "refuse")
-    held = {path.name for path in rollout_files(b.home.home)}
-    assert len(held) == 2
     older = shutil.copytree(a.home.home, tmp_path / "older")
-    with a.home.app_server() as app:
-        app.set_name(one, "second name")
-        app.archive(one)
-    branch = local_id(b.takes(a), one)
-    assert branch != one
-    later = shutil.copytree(a.home.home, tmp_path / "later")
-    with a.home.app_server() as app:
-        app.unarchive(one)
-        app.set_name(one, "third name")
-    for package, status in ((later, "no_op"), (older, "no_op"), (a.home.home, "ok")):
-        found = b.takes(package)
-        assert found.status == status
-    assert found.sessions[one]["follows"] == {"archived": False}
-    assert found.sessions[one]["differs"]["name"]["incoming"] == "third name"
+    for number, (name, archived) in enumerate([("second name", True), ("third name", False)]):
+        with a.home.app_server() as app:
+            if not archived:
+                app.unarchive(one)
+            app.set_name(one, name)
+            if archived:
+                app.archive(one)
+        found = b.takes(a)
+        assert found.sessions[one]["follows"] == {"name": name, "archived": archived}
+        folders = {path.parent.name for path in rollout_files(b.home.home)}
+        assert (folders == {"archived_sessions"}) == archived
+        assert len(rollout_files(b.home.home)) == 2
+        seen = view(b.home, [one])[one]
+        assert (seen.name, seen.archived, said(seen)) == (name, archived, ["one", "b's two"])
+        assert b.takes(a).status == b.takes(older).status == "no_op", number
 
 
 # -- taken back ---------------------------------------------------------------------------------
@@ -539,8 +533,11 @@ def test_codex_does_not_open_a_session_that_is_being_written(
     b.takes(a)
     locks = b.home.home / "thread-writer-locks"
     before = sorted(path.name for path in locks.iterdir())
-    with b.home.app_server() as app, codex_thread_lock(b.home.home, one):
-        with pytest.raises(AppServerError, match="active writer"):
-            app.resume(one)
+    with (
+        b.home.app_server() as app,
+        codex_thread_lock(b.home.home, one),
+        pytest.raises(AppServerError, match="active writer"),
+    ):
+        app.resume(one)
     assert sorted(path.name for path in locks.iterdir()) == before
     b.shows({one: ["one"]})

@@ -538,15 +538,21 @@ def test_a_file_that_is_gone_is_not_moved(site: Site) -> None:
 
 
 def test_a_file_is_never_without_a_name(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The new name is durable before the old one's end is."""
+    """The new name is durable, with the folders on the way to it, while the old one is there."""
     operation = _move(site)
-    synced: list[Path] = []
-    monkeypatch.setattr("codex_session_sync.journal.operations.sync_folder", synced.append)
-    folders = [site.home / "archived_sessions", (site.home / LOCAL).parent]
+    synced: list[tuple[Path, bool, bool]] = []
+
+    def sync(folder: Path) -> None:
+        synced.append((folder, (site.home / LOCAL).exists(), (site.home / ARCHIVED).exists()))
+
+    monkeypatch.setattr("codex_session_sync.journal.operations.sync_folder", sync)
+    old, new = (site.home / LOCAL).parent, (site.home / ARCHIVED).parent
     operation.apply(site)
-    assert synced == folders
+    assert synced == [(new, True, True), (site.home, True, True), (old, False, True)]
+    synced.clear()
     operation.undo(site)
-    assert synced == [*folders, *reversed(folders)]
+    way = [old, *(one for one in old.parents if one.is_relative_to(site.home))]
+    assert synced == [*((one, True, True) for one in way), (new, True, False)]
 
 
 # Appended text

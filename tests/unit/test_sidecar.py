@@ -32,7 +32,7 @@ def mapping(origin: int, local: int, when: str = "2026-03-02T09:00:00.000Z") -> 
         session_id(local),
         fingerprint(CHAIN, 100),
         fingerprint(Chain(), 0),
-        {"name": f"from {origin}", "archived": False, "git_branch": None},
+        {"unknown": {"name": f"from {origin}", "archived": False, "git_branch": None}},
         "20260302T090000000000Z-00000000",
         when,
     )
@@ -124,10 +124,9 @@ def damaged() -> dict[str, str]:
         "more": changed(more=1),
         "no id": in_mapping(local_session_id="../../x"),
         "no head": in_mapping(incoming={"entries": 1, "head": "x", "size": 1}),
-        "no metadata": in_mapping(metadata={}),
-        "metadata of a kind": in_mapping(
-            metadata={"name": 5, "archived": False, "git_branch": None}
-        ),
+        "no metadata": in_mapping(metadata={"unknown": {}}),
+        "no source": in_mapping(metadata={"x": {"archived": False}}),
+        "metadata of a kind": in_mapping(metadata={"unknown": {"name": 5, "archived": False}}),
         "negative": in_mapping(incoming={"entries": -1, "head": None, "size": 1}),
     }
 

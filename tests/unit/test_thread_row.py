@@ -336,6 +336,7 @@ def test_fork_is_shown_by_where_it_begins_and_titled_by_its_own_words(tmp_path: 
 # --- a row that goes on --------------------------------------------------------------------------
 
 CONTINUED = 1_772_442_004_500
+ADVANCING = ("updated_at", "updated_at_ms", "recency_at", "recency_at_ms", "tokens_used")
 
 
 def advanced(
@@ -387,16 +388,49 @@ def test_the_source_knows_better_than_the_transcript(transcript: Transcript) -> 
 
 
 def test_nothing_goes_back(transcript: Transcript) -> None:
-    ahead = local_row() | dict.fromkeys(
-        ("updated_at", "updated_at_ms", "recency_at", "recency_at_ms", "tokens_used"), 10**15
-    )
+    ahead = local_row() | dict.fromkeys(ADVANCING, 10**15)
     assert advanced(transcript, ahead) == {}
     assert advanced(transcript, ahead, given_row()) == {}
 
 
+@pytest.mark.parametrize("column", ADVANCING)
+def test_each_column_goes_on_by_itself(transcript: Transcript, column: str) -> None:
+    ahead = local_row() | {column: 10**15}
+    assert advanced(transcript, ahead).keys() == {*ADVANCING} - {column}
+    assert advanced(transcript, local_row() | {column: None})[column] == DERIVED[column]
+    source = given_row() | {column: 10**15}
+    assert advanced(transcript, local_row(), source)[column] == 10**15
+
+
+@pytest.mark.parametrize("value", ["later", 1.5e15])
+@pytest.mark.parametrize("column", ADVANCING)
+def test_only_whole_numbers_go_on(transcript: Transcript, column: str, value: Any) -> None:
+    row = local_row() | advanced(transcript, local_row(), given_row() | {column: value})
+    assert isinstance(row[column], int)
+    assert row[column] >= local_row()[column]
+
+
 def test_columns_that_the_table_lacks_stay_away(transcript: Transcript) -> None:
     few = {"id": SESSION.id, "rollout_path": "local", "tokens_used": None}
-    assert advanced(transcript, few, given_row(), git_branch="b") == {"tokens_used": 77}
+    found = advanced(transcript, few, given_row(), git_branch="b", name="n")
+    assert found == {"tokens_used": 77}
+
+
+def test_a_row_of_an_old_release(transcript: Transcript) -> None:
+    old = {name: value for name, value in local_row().items() if name in columns(OLD)}
+    assert advanced(transcript, old, name="there", git_branch="there", archived=True) == {
+        "updated_at": CONTINUED // 1000,
+        "tokens_used": 30,
+        "git_branch": "there",
+        "archived": 1,
+        "archived_at": CONTINUED // 1000,
+    }
+
+
+def test_a_name_or_branch_that_is_gone_at_the_source_stays(transcript: Transcript) -> None:
+    for follow in ({}, {"name": None, "git_branch": None}, {"name": "", "git_branch": ""}):
+        found = advanced(transcript, local_row(), given_row(), **follow)
+        assert not {"name", "git_branch", "title"} & found.keys()
 
 
 def test_name_and_branch_follow(transcript: Transcript) -> None:
@@ -407,7 +441,11 @@ def test_name_and_branch_follow(transcript: Transcript) -> None:
 def test_the_archive_follows(transcript: Transcript) -> None:
     found = advanced(transcript, local_row(), archived=True)
     assert (found["archived"], found["archived_at"]) == (1, CONTINUED // 1000)
+    ahead = local_row() | {"updated_at": 10**10}
+    assert advanced(transcript, ahead, archived=True)["archived_at"] == 10**10
     there = local_row() | {"archived": 1, "archived_at": 55}
+    kept = advanced(transcript, there)
+    assert not {"archived", "archived_at"} & kept.keys()
     found = advanced(transcript, there, archived=False)
     assert (found["archived"], found["archived_at"]) == (0, None)
 

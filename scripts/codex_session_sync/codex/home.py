@@ -15,6 +15,7 @@ from .rollout import RolloutName
 
 SESSIONS = "sessions"
 ARCHIVED = "archived_sessions"
+INSTALLATION_ID = "installation_id"
 STATE_DB = "state_5.sqlite"
 INDEX = "session_index.jsonl"
 CONFIG = "config.toml"

@@ -41,7 +41,16 @@ _SHOWN = {
     "user_message": "UserMessage",
     "agent_message": "AgentMessage",
     "agent_reasoning": "Reasoning",
+    "agent_reasoning_raw_content": "Reasoning",
     "context_compacted": "ContextCompaction",
+    "exec_command_end": "CommandExecution",
+    "patch_apply_end": "FileChange",
+    "mcp_tool_call_end": "McpToolCall",
+    "web_search_end": "WebSearch",
+    "image_generation_end": "Extension",
+    "dynamic_tool_call_response": "DynamicToolCall",
+    "entered_review_mode": "EnteredReviewMode",
+    "exited_review_mode": "ExitedReviewMode",
 }
 """Legacy events and the items that stand for them in a paginated transcript."""
 
@@ -192,3 +201,10 @@ def history_base(meta: Json) -> HistoryBase | None:
         } if SESSION_ID.fullmatch(segment) and ordinal >= 0 and offset >= 0:
             return HistoryBase(segment, ordinal, offset)
     raise ValueError("history_base has an unknown shape")
+
+
+def base_name(path: object) -> str | None:
+    """The last part of another machine's path, POSIX or Windows."""
+    if not isinstance(path, str) or not path:
+        return None
+    return path.replace("\\", "/").rsplit("/", 1)[-1]

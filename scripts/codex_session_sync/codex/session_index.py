@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import orjson
 
+from ..model import Row
 from .rollout import SESSION_ID
 
 
@@ -35,6 +36,19 @@ def read_index(path: Path) -> dict[str, str]:
             return read_names(stream)
     except FileNotFoundError:
         return {}
+
+
+def shown_name(row: Row | None, index_name: str | None) -> str | None:
+    """The name that a person gave the session; None where there is only a title.
+
+    Some writers of ``session_index.jsonl`` repeat the title there, which is no name.
+    """
+    if row is not None:
+        if row.get("name"):
+            return str(row["name"])
+        if index_name in (row.get("title"), row.get("first_user_message")):
+            return None
+    return index_name or None
 
 
 def index_line(session_id: str, name: str, updated_at: str) -> bytes:

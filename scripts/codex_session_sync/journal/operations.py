@@ -13,11 +13,11 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar, Literal, Protocol
 
 from ..codex.state_db import KEY, StateDb
-from ..durable import append, place, safe_join, sync_folder, write_atomic
+from ..durable import append, name_too, place, safe_join, sync_folder, write_atomic
 from ..errors import HomeError
 from ..model import Json, Row
 
@@ -165,11 +165,11 @@ class AppendText:
         start = self.size_before or 0
         if size is None or size < start or size == self.size_before:
             return
-        # A write that was cut short leaves a beginning of the text, and nothing else.
+        text = self.text.encode()
         with target.open("rb") as stream:
             stream.seek(start)
-            written = stream.read(len(self.text.encode()) + 1)
-        if not self.text.encode().startswith(written):
+            written = stream.read(len(text) + 1)
+        if not _cut_short(written, text[: len(written)]):
             raise _unexpected(self.path, "has been continued by another program")
         if self.size_before is None:
             target.unlink()
@@ -256,7 +256,9 @@ class MoveFile:
         self._move(site, self.path, self.new_path)
 
     def undo(self, site: Site) -> None:
-        self._move(site, self.new_path, self.path)
+        # A file that the same batch makes may not be there yet, or not any more.
+        if any(site.resolve("home", path).exists() for path in (self.path, self.new_path)):
+            self._move(site, self.new_path, self.path)
 
     def touched(self, site: Site) -> Path | None:
         return site.resolve("home", self.new_path)
@@ -266,16 +268,18 @@ class MoveFile:
         if not source.exists() and target.exists():
             return
         try:
-            if source.exists() and target.exists() and source.samefile(target):
-                source.unlink()  # A move that was cut short left both names.
-            else:
-                place(source, target)
+            # A move that was cut short left both names.
+            both = source.exists() and target.exists() and source.samefile(target)
+            both = both or name_too(source, target)
         except FileExistsError as error:
             raise _unexpected(new, "already exists") from error
         except FileNotFoundError as error:
             raise _unexpected(old, "is gone") from error
-        # The new name first, so that the file never has none.
-        sync_folder(target.parent)
+        # The new name, in folders that may be new themselves, is durable before the old one goes.
+        for folder in PurePosixPath(new).parents:
+            sync_folder(site.home / folder)
+        if both:
+            source.unlink()
         sync_folder(source.parent)
 
 
@@ -369,7 +373,9 @@ class PutDocument:
             target.unlink()
             sync_folder(target.parent)
             return
-        target.parent.mkdir(exist_ok=True)
+        if not target.parent.is_dir():
+            target.parent.mkdir()
+            sync_folder(target.parent.parent)
         write_atomic(target, wanted.encode())
 
 
@@ -400,12 +406,24 @@ def from_json(document: Json) -> AnyOperation:
 
 
 def _begins_with(path: Path, stream: BinaryIO) -> bool:
-    """Whether all that is left of ``stream`` is the beginning of a file."""
+    """Whether all that is left of ``stream`` is the beginning of a file, or was to be."""
     with path.open("rb") as whole:
         while chunk := stream.read(_CHUNK):
-            if whole.read(len(chunk)) != chunk:
+            if not _cut_short(chunk, whole.read(len(chunk))):
                 return False
     return True
+
+
+def _cut_short(found: bytes, ours: bytes) -> bool:
+    """Whether bytes are ours, or zeros where a power loss kept ours from being written.
+
+    No JSON holds a zero byte, so nothing of another program is taken for ours.
+    """
+    if found == ours:
+        return True
+    return len(found) == len(ours) and all(
+        one in (0, other) for one, other in zip(found, ours, strict=True)
+    )
 
 
 def _size(path: Path) -> int | None:

@@ -58,13 +58,12 @@ def classify(incoming: Chain, candidates: Iterable[Candidate]) -> Decision:
 def heed_taken_back(decision: Decision, incoming: Chain, taken_back: Set[bytes]) -> Decision:
     """The verdict where the local session once had what comes after its last entry.
 
-    ``taken_back`` holds the links of what it had. That it ends before is somebody's work: an
-    incoming session that has nothing else is behind it, one that went on from there has parted.
+    ``taken_back`` holds the links of what it had. That it ends before, or goes on in another way,
+    is somebody's work: an incoming session that has nothing else is behind it, one that went on
+    from there has parted.
     """
-    if decision.relation is not Relation.INCOMING_AHEAD:
-        return decision
     ahead = list(links_of(incoming.links[decision.common_entries * Chain.LINK_BYTES :]))
-    if ahead[0] not in taken_back:
+    if not ahead or ahead[0] not in taken_back:
         return decision
     relation = Relation.LOCAL_AHEAD if ahead[-1] in taken_back else Relation.DIVERGED
     return replace(decision, classification=CLASS_OF[relation], relation=relation, taken_back=True)

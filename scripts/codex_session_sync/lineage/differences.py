@@ -23,7 +23,8 @@ def packaged_metadata(session: PackagedSession) -> Json:
     if session.name is not None or row is not None:
         known["name"] = session.name
     if row is not None:
-        known |= {"git_branch": row.get("git_branch")}
+        branch = row.get("git_branch")
+        known["git_branch"] = branch if isinstance(branch, str) else None
         if isinstance(row.get(MOMENT), int):
             known[MOMENT] = row[MOMENT]
     return known
@@ -37,6 +38,11 @@ def is_newer(incoming: Json, base: Json | None) -> bool:
     return changed and bool(incoming[MOMENT] > base[MOMENT])
 
 
+def is_older(incoming: Json, base: Json | None) -> bool:
+    """Whether a package surely tells of an earlier state than the last one known of its source."""
+    return base is not None and MOMENT in incoming and bool(incoming[MOMENT] < base.get(MOMENT, 0))
+
+
 @dataclass(frozen=True, slots=True)
 class Merge:
     """The outcome for one session: values that follow the source, and what stays different."""
@@ -48,10 +54,10 @@ class Merge:
 def merge_metadata(base: Json | None, local: Json, incoming: Json) -> Merge:
     """Merge three ways: what the source changed since ``base`` and nobody changed here follows.
 
-    Each side maps METADATA to values, ``incoming`` those that it knows. Without a base (no sidecar)
-    only a value that is missing here follows.
+    Each side maps METADATA to values, those that it knows. Without a base (no sidecar) only a value
+    that is missing here follows.
     """
-    known = [key for key in METADATA if key in incoming]
+    known = [key for key in METADATA if key in incoming and key in local]
     follow = {
         key: incoming[key]
         for key in known

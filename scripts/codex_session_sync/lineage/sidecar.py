@@ -23,8 +23,8 @@ SCHEMA = "codex-session-sync/sidecar/1"
 class Mapping:
     """One incoming session and the local one that stands for it, as of the last sync.
 
-    ``incoming`` and ``local`` are fingerprints (see ``fingerprint``), ``metadata`` the source's
-    name, archive state and branch (see lineage.differences).
+    ``incoming`` and ``local`` are fingerprints (see ``fingerprint``), ``metadata`` the name,
+    archive state and branch (see lineage.differences) of each home that it came from.
     """
 
     origin_session_id: str

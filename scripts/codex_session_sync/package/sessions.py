@@ -23,6 +23,8 @@ class Package:
     rollouts: RolloutIndex
     sessions: tuple[PackagedSession, ...]
     notices: tuple[Notice, ...] = ()
+    source_home: str | None = None
+    """The ``installation_id`` of the home that it was taken from, where it tells."""
 
     def summary(self) -> Json:
         """What reports and the journal say of it."""
@@ -56,23 +58,3 @@ def tools_by_thread(rows: Iterable[Row]) -> dict[str, tuple[Row, ...]]:
         thread: tuple(sorted(tools, key=lambda tool: int(tool["position"] or 0)))
         for thread, tools in found.items()
     }
-
-
-def base_name(path: object) -> str | None:
-    """The last part of another machine's path, POSIX or Windows."""
-    if not isinstance(path, str) or not path:
-        return None
-    return path.replace("\\", "/").rsplit("/", 1)[-1]
-
-
-def shown_name(row: Row | None, index_name: str | None) -> str | None:
-    """The name that a person gave the session; None where there is only a title.
-
-    Some writers of ``session_index.jsonl`` repeat the title there, which is no name.
-    """
-    if row is not None:
-        if row.get("name"):
-            return str(row["name"])
-        if index_name in (row.get("title"), row.get("first_user_message")):
-            return None
-    return index_name or None

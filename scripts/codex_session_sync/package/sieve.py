@@ -27,10 +27,10 @@ MANIFEST = "package_manifest.json"
 _NAMES = frozenset(
     {MANIFEST, "threads.jsonl", "thread_dynamic_tools.jsonl", "path_localization.json"}
     | {"required-directories.json", "session_index.jsonl", "history.jsonl", "config.toml"}
-    | {"state_5.sqlite", "state_5.sqlite-wal"}
+    | {"state_5.sqlite", "state_5.sqlite-wal", "installation_id"}
 )
 _SESSION_FOLDERS = frozenset({"sessions", "archived_sessions"})
-_OPTIONAL = frozenset({"config.toml", "metadata", "skeleton", "skills"})
+_OPTIONAL = frozenset({"config.toml", "installation_id", "metadata", "skeleton", "skills"})
 _NOISE = frozenset({"node_modules", ".git", ".venv", "__pycache__", "__MACOSX"})
 _HOME_NOISE = frozenset(
     {".tmp", "cache", "log", "plugins", "session-sync", "shell_snapshots", "tmp"}

@@ -8,14 +8,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .. import validation
-from ..codex.home import ARCHIVED, INDEX, SESSIONS, STATE_DB
+from ..codex.home import ARCHIVED, INDEX, INSTALLATION_ID, SESSIONS, STATE_DB
 from ..codex.inventory import RolloutIndex
-from ..codex.session_index import read_names
+from ..codex.rollout import SESSION_ID, base_name
+from ..codex.session_index import read_names, shown_name
 from ..codex.state_db import open_for_reading
 from ..errors import HomeError
 from ..model import Notice, PackagedSession, RolloutFile, Row
 from .container import PackageTree
-from .sessions import Package, base_name, rollouts_in, shown_name, tools_by_thread
+from .sessions import Package, rollouts_in, tools_by_thread
 
 INDEX_BYTES = 256 << 20
 
@@ -51,6 +52,7 @@ def read_snapshot(tree: PackageTree) -> Package:
             for i in rollouts.threads()
         ),
         notices,
+        _installation(tree, root or ""),
     )
 
 
@@ -89,6 +91,14 @@ def _names(tree: PackageTree, root: str) -> dict[str, str]:
     if name not in tree.files:
         return {}
     return read_names(tree.read_bytes(name, INDEX_BYTES).splitlines())
+
+
+def _installation(tree: PackageTree, root: str) -> str | None:
+    name = root + INSTALLATION_ID
+    if name not in tree.files:
+        return None
+    found = tree.read_bytes(name, 1 << 10).strip().decode("ascii", "replace")
+    return found if SESSION_ID.fullmatch(found) else None
 
 
 def _database(

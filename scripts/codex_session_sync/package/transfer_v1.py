@@ -7,11 +7,12 @@ from typing import Any
 
 from .. import validation
 from ..codex.inventory import RolloutIndex
-from ..codex.session_index import read_names
+from ..codex.rollout import base_name
+from ..codex.session_index import read_names, shown_name
 from ..errors import PackageError
 from ..model import Json, PackagedSession, Row
 from .container import PackageTree
-from .sessions import Package, base_name, rollouts_in, shown_name, tools_by_thread
+from .sessions import Package, rollouts_in, tools_by_thread
 
 MANIFEST = "package_manifest.json"
 METADATA_BYTES = 256 << 20

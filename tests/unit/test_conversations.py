@@ -20,11 +20,11 @@ from codex_session_sync.codex.history import (
     parse_entry,
 )
 from codex_session_sync.codex.prompts import TAIL_BYTES, last_time_ms, read_prompts
+from codex_session_sync.codex.session_index import first_line
 from codex_session_sync.errors import SessionError
 from codex_session_sync.rebuild.conversations import (
     Conversation,
     choose,
-    first_line,
     row_facts,
     title_of,
 )

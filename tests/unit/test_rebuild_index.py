@@ -16,7 +16,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from builders import Session, dump, write_snapshot
+from builders import Session, dump, write_snapshot, write_transfer
 from codex_session_sync.codex.session_index import index_line
 from codex_session_sync.errors import ExitCode
 from codex_session_sync.locks import home_lock
@@ -257,6 +257,18 @@ def test_a_name_that_only_repeats_the_message_is_no_name(home: Home) -> None:
     home.index.write_bytes(index_of((BEANS.id, "How do beans climb?")))
     home.execute()
     assert BEANS_TITLE in home.names()
+
+
+def test_titles_keep_no_name_from_following(home: Home, tmp_path: Path) -> None:
+    """A title in the index is none that was given here, so a name given at the source comes."""
+    session = Session(8, start=80).say("New\nof two lines")
+    first = write_transfer(tmp_path / "first", [session])
+    assert call("sync", first, "--execute", "--json").exit_code == 0
+    home.execute()
+    assert home.names()[-1] == (session.id, "New\nof two lines")
+    gone_on = replace(session.say("More"), name="Named there")
+    named = write_transfer(tmp_path / "named", [gone_on])
+    assert call("sync", named, "--json").sessions[session.id]["follows"] == {"name": "Named there"}
 
 
 def test_prompts_that_no_transcript_has_are_kept(home: Home) -> None:

@@ -41,14 +41,23 @@ def read_index(path: Path) -> dict[str, str]:
 def shown_name(row: Row | None, index_name: str | None) -> str | None:
     """The name that a person gave the session; None where there is only a title.
 
-    Some writers of ``session_index.jsonl`` repeat the title there, which is no name.
+    Some writers of ``session_index.jsonl`` repeat there the title, or how the first message begins,
+    which is no name.
     """
     if row is not None:
         if row.get("name"):
             return str(row["name"])
-        if index_name in (row.get("title"), row.get("first_user_message")):
+        first = row.get("first_user_message")
+        if index_name in (row.get("title"), first, first_line(first)):
             return None
     return index_name or None
+
+
+def first_line(text: object) -> str | None:
+    """The first line of a text that has anything in it, without the blanks around it."""
+    if not isinstance(text, str):
+        return None
+    return next((line.strip() for line in text.splitlines() if line.strip()), None)
 
 
 def index_line(session_id: str, name: str, updated_at: str) -> bytes:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ..codex.rollout import base_name
+from ..codex.session_index import first_line, shown_name
 from ..model import RolloutFile, Row
 
 
@@ -43,8 +45,7 @@ class Selection:
 
 def row_facts(row: Row) -> RowFacts:
     """The facts in a row, whatever columns its release has."""
-    path = row.get("rollout_path")
-    base = path.replace("\\", "/").rsplit("/", 1)[-1] if isinstance(path, str) and path else None
+    base = base_name(row.get("rollout_path"))
     titled = any(first_line(row.get(column)) for column in ("name", "title", "first_user_message"))
     return RowFacts(str(row["id"]), bool(row.get("archived")), _row_ms(row), base, titled)
 
@@ -68,34 +69,20 @@ def title_of(
 ) -> str:
     """What a listed session is called; ``first_message`` is that of its rollout.
 
-    The name that a person gave comes first, wherever it is kept; then the row's title, the first
-    line of its first message, that of the rollout's, and the id.
+    The name that a person gave comes first, whether the row or the old index has it; then the row's
+    title, the first line of its first message, that of the rollout's, and the id.
     """
     known = row or {}
+    given = shown_name(row, index_name)
+    if given in (first_line(first_message), session_id) and not known.get("name"):
+        given = None
     candidates = (
-        _text(known.get("name")),
-        _given_name(session_id, known, index_name, first_message),
+        _text(given),
         _text(known.get("title")),
         first_line(known.get("first_user_message")),
         first_line(first_message),
     )
     return next((text for text in candidates if text), session_id)
-
-
-def first_line(text: object) -> str | None:
-    """The first line of a text that has anything in it, without the blanks around it."""
-    if not isinstance(text, str):
-        return None
-    return next((line.strip() for line in text.splitlines() if line.strip()), None)
-
-
-def _given_name(
-    session_id: str, row: Row, index_name: str | None, first_message: str | None
-) -> str | None:
-    """The name in the old index, unless it is one that was only derived."""
-    first = row.get("first_user_message")
-    derived = (row.get("title"), first, first_line(first), first_line(first_message), session_id)
-    return None if index_name in derived else index_name
 
 
 def _text(value: object) -> str | None:

@@ -12,10 +12,11 @@ from ..codex.history import HistoryEntry, entry_line
 from ..codex.home import CodexHome
 from ..codex.inventory import RolloutIndex, read_head
 from ..codex.prompts import Progress, is_subagents, last_time_ms, read_prompts
+from ..codex.session_index import first_line
 from ..codex.state_db import StateDb
 from ..errors import HomeError, SessionError
 from ..model import Notice
-from .conversations import Conversation, RowFacts, Selection, choose, first_line, row_facts
+from .conversations import Conversation, RowFacts, Selection, choose, row_facts
 from .spool import Spool
 from .timeline import Lines
 

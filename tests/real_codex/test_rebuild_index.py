@@ -14,6 +14,7 @@ import pytest
 
 from codexbed import CURRENT, LEGACY, CodexHome, ModelServer, copy_home
 from codexbed.making import talk
+from codexbed.terminal import type_prompts
 from real_codex.syncing import Answer, Source, call, said, shared
 
 INDEX, HISTORY = "session_index.jsonl", "history.jsonl"
@@ -250,3 +251,47 @@ def test_no_session_gets_a_name_that_nobody_gave(
     names = {i: name for i, name, _ in shows(home, tmp_path)}
     assert names[made["one line"]] is None
     assert names[made["several lines"]] == (None if database else "said: the first")
+
+
+# The terminal interface, which alone writes a history
+
+TYPED = [f"prompt {number} {'x' * 60}" for number in range(4)]
+
+
+@pytest.fixture(scope="module")
+def typed(base: Path, model: ModelServer) -> CodexHome:
+    """A home with a session that a person had at a terminal."""
+
+    def make(folder: Path) -> None:
+        type_prompts(CodexHome(folder / "home", folder / "user", model).prepare(), TYPED)
+
+    folder, _ = shared(base, "typed", make)
+    return CodexHome(folder / "home", folder / "user", model)
+
+
+def test_the_history_is_as_codex_wrote_it(typed: CodexHome, tmp_path: Path) -> None:
+    home = copy_home(typed, tmp_path / "home").prepare()
+    path = home.home / HISTORY
+    content, mode, own = path.read_bytes(), path.stat().st_mode, lines(home, HISTORY)
+    assert [line["text"] for line in own] == TYPED
+    # What is there already is found again, be it recorded in the next second.
+    rebuild(home)
+    assert path.read_bytes() == content
+    lose(home)
+    rebuild(home)
+    assert path.stat().st_mode == mode
+    made = lines(home, HISTORY)
+    assert [list(line) for line in made] == [list(line) for line in own]
+    assert all(0 <= one["ts"] - other["ts"] <= 5 for one, other in zip(made, own, strict=True))
+    assert [{**line, "ts": 0} for line in made] == [{**line, "ts": 0} for line in own]
+
+
+def test_a_limit_leaves_what_codex_leaves(base: Path, model: ModelServer, tmp_path: Path) -> None:
+    limited = "[history]\nmax_bytes = 500"
+    home = CodexHome(tmp_path / "home", tmp_path / "user", model, extra_config=limited).prepare()
+    type_prompts(home, TYPED)
+    left = history(home)
+    assert list(left.values()) == [TYPED[-2:]]
+    lose(home)
+    rebuild(home)
+    assert history(home) == left

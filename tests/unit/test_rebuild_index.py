@@ -376,6 +376,12 @@ def test_new_files_have_the_permissions_of_codex(home: Home) -> None:
     assert stat.S_IMODE(home.index.stat().st_mode) == 0o644
 
 
+def test_what_a_killed_run_left_is_swept_away(home: Home) -> None:
+    (home.path / ".history.jsonl.123.tmp").write_bytes(b"half a li")
+    home.execute()
+    assert not list(home.path.glob(".*.tmp"))
+
+
 def test_without_backup(home: Home) -> None:
     home.index.write_bytes(b"rubbish\n")
     assert file_of(home.execute("--no-backup"), "session_index.jsonl")["backup"] is None

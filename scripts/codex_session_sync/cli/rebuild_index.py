@@ -76,6 +76,11 @@ def command(
 
     They are made from the database and the transcripts. What the old files hold that is nowhere
     else is kept.
+
+    \b
+    Examples:
+      codex-session-sync rebuild-index
+      codex-session-sync rebuild-index --max-threads 0 --execute
     """
     del as_json
     home = home_of(codex_home)

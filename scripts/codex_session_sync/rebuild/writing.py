@@ -37,6 +37,7 @@ def replace_all(
     backups: dict[str, str | None] = {}
     try:
         for draft in drafts:
+            _sweep(home, draft.name)
             staged[draft.name] = _staged(home, draft, made)
         for draft in drafts:
             backups[draft.name] = _secured(home, draft, made) if backup else None
@@ -53,6 +54,12 @@ def replace_all(
             with suppress(OSError):
                 path.unlink(missing_ok=True)
     return backups
+
+
+def _sweep(home: CodexHome, name: str) -> None:
+    """Remove what a run that was killed left unfinished."""
+    for path in home.path.glob(f".{name}.*.tmp"):
+        path.unlink()
 
 
 def _staged(home: CodexHome, draft: Draft, made: list[Path]) -> Path:

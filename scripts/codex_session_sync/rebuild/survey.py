@@ -164,17 +164,17 @@ def _notices(selection: Selection) -> Iterator[Notice]:
 
 
 def _read(one: Conversation, said: Said, *, history: bool, progress: Progress | None) -> None:
-    """Take in the transcripts of one session. Raises SessionError."""
+    """Take in the transcripts of one session, as far as they are needed. Raises SessionError."""
     spoken = history and bool(one.files) and not is_subagents(one.files[0])
-    first = None if one.titled else ""
+    title_wanted = not one.titled
     for file in one.files:
         for prompt in read_prompts(file, progress):
-            if first == "":
-                first = first_line(prompt.text) or ""
-                said.first_messages[one.session_id] = first
-            if spoken and not prompt.inherited:
+            if title_wanted:
+                said.first_messages[one.session_id] = first_line(prompt.text) or ""
+                title_wanted = False
+            if not spoken:
+                return
+            if not prompt.inherited:
                 entry = HistoryEntry(one.session_id, prompt.time_ms // 1000, prompt.text)
                 said.spool.add(entry_line(entry))
                 said.lines.add(prompt.time_ms, prompt_key(entry), derived=True)
-            elif first != "" and not spoken:
-                return

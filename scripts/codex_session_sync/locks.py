@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+from .codex.history import HISTORY
 from .durable import UNSUPPORTED, not_writable, unless_unsupported, write_atomic
 from .errors import HomeError, SessionError
 from .journal.log import now
@@ -73,6 +74,13 @@ def codex_index_lock(home: Path) -> Iterator[None]:
     Its lock file stays, as Codex leaves it; releases that take none are not kept out.
     """
     with _flock(home / "session_index.jsonl.lock"):
+        yield
+
+
+@contextmanager
+def codex_history_lock(home: Path) -> Iterator[None]:
+    """Hold the lock that Codex takes, on the file itself, to append to ``history.jsonl``."""
+    with _flock(home / HISTORY):
         yield
 
 

@@ -140,6 +140,10 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
     (_nothing, ("recover", "--execute"), "no_op"),
     (_interrupted, ("recover",), "dry_run"),
     (_interrupted, ("recover", "--execute"), "ok"),
+    (_nothing, ("rebuild-index",), "no_op"),
+    (_nothing, ("rebuild-index", "--execute"), "no_op"),
+    (_synced, ("rebuild-index",), "dry_run"),
+    (_synced, ("rebuild-index", "--execute"), "ok"),
     (_nothing, ("demo",), "ok"),
 ]
 
@@ -237,6 +241,8 @@ USAGE: list[tuple[tuple[str, ...], str, str]] = [
     (("show-transaction", "x"), "show-transaction", "transaction_unknown"),
     (("show-transaction", ""), "show-transaction", "transaction_unknown"),
     (("recover", "--force"), "recover", "usage"),
+    (("rebuild-index", "--only", "names"), "rebuild-index", "usage"),
+    (("rebuild-index", "--max-threads", "-1"), "rebuild-index", "usage"),
 ]
 
 
@@ -415,6 +421,8 @@ HOMES: list[tuple[Callable[[Place, pytest.MonkeyPatch], None], str]] = [
         ("list-transactions",),
         ("show-transaction", "x"),
         ("recover", "--execute"),
+        ("rebuild-index",),
+        ("rebuild-index", "--execute"),
     ],
 )
 def test_a_home_that_cannot_be_used(
@@ -647,6 +655,7 @@ def test_a_dry_run_changes_no_byte(
         ("sync", place.package),
         ("list-transactions",),
         ("recover",),
+        ("rebuild-index", "--max-threads", "0", "--include-orphans"),
     ]
     if used == "synced":
         commands.append(("show-transaction", only_transaction(place)))

@@ -28,6 +28,7 @@ OBJECTS = {
     "undoing": ("undoing", "executed_undoing"),
     "transaction": ("transaction",),
     "interrupted": ("interrupted",),
+    "rebuilt file": ("rebuilt_file",),
     "demo step": ("demo/properties/steps/items",),
 }
 """Each object of the page, and where in the envelope's schema its keys are."""

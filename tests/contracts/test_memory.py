@@ -1,4 +1,7 @@
-"""Memory does not grow with a transcript: 300 MB are inspected and imported within 150 MB."""
+"""Memory does not grow with a transcript: 300 MB are inspected and imported within 150 MB.
+
+Nor much with their number: the lists of 10,000 sessions are rebuilt within as much.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +19,7 @@ from builders import Session, dump
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TRANSCRIPT_BYTES = 300 << 20
 LIMIT_KIB = 150 << 10
+SESSIONS = 10_000
 
 # resource counts the largest child; one child a measuring process keeps the figures apart.
 MEASURE = """
@@ -44,14 +49,48 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_long_transcript_in_little_memory(
     package: Path, command: list[str], tmp_path: Path
 ) -> None:
-    called = [sys.executable, "-m", "codex_session_sync", *command, str(package)]
+    report, peak = measured(*command, str(package), home=tmp_path)
+    assert report["data"]["sessions"][0]["classification"] == "new_lineage"
+    assert peak < LIMIT_KIB
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the POSIX resource module")
+@pytest.mark.parametrize("found", ["lost", "still there"])
+def test_the_lists_of_many_sessions_in_little_memory(many: Path, found: str) -> None:
+    options = ["rebuild-index", "--max-threads", "0", "--execute"]
+    report, peak = measured(*options, home=many)
+    assert report["data"]["conversations"] == SESSIONS
+    assert report["status"] == ("ok" if found == "lost" else "no_op")
+    assert [file["lines"] for file in report["data"]["files"]] == [SESSIONS, 5 * SESSIONS]
+    assert peak < LIMIT_KIB
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with thousands of sessions and no lists of them, nor a database."""
+    home = tmp_path_factory.mktemp("many")
+    text = "How do I prune roses so that they grow back? " * 3
+    model = Session(1)
+    for number in range(5):
+        model = model.say(f"{number}: {text}")
+    data = model.data()
+    for number in range(SESSIONS):
+        session = Session(number, start=number)
+        path = home / session.relative_path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.replace(model.id.encode(), session.id.encode()))
+    return home
+
+
+def measured(*arguments: str, home: Path) -> tuple[dict[str, Any], int]:
+    """The report of a command that is done without an error, and its peak memory in KiB."""
+    called = [sys.executable, "-m", "codex_session_sync", *arguments]
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *called, "--codex-home", str(tmp_path), "--json"],
+        [sys.executable, "-c", MEASURE, *called, "--codex-home", str(home), "--json"],
         env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
         stdout=subprocess.PIPE,
         check=True,
     )
     found = json.loads(done.stdout)
     assert found["report"]["exit_code"] == 0
-    assert found["report"]["data"]["sessions"][0]["classification"] == "new_lineage"
-    assert found["peak"] < LIMIT_KIB
+    return found["report"], found["peak"]

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,13 @@ import pytest
 from builders import session_id
 from codex_session_sync import locks
 from codex_session_sync.errors import ExitCode, HomeError, SessionError
-from codex_session_sync.locks import HOLDER, codex_index_lock, codex_thread_lock, home_lock
+from codex_session_sync.locks import (
+    HOLDER,
+    codex_history_lock,
+    codex_index_lock,
+    codex_thread_lock,
+    home_lock,
+)
 from workbench import call_process, environment, tree
 
 HOLD = """
@@ -156,17 +162,25 @@ def test_a_home_that_cannot_be_written(
 posix = pytest.mark.skipif(sys.platform == "win32", reason="flock is POSIX's")
 
 
+CODEX_LOCKS = [
+    (codex_index_lock, "session_index.jsonl.lock"),
+    (codex_history_lock, "history.jsonl"),
+]
+Lock = Callable[[Path], AbstractContextManager[None]]
+
+
 @posix
-def test_codex_is_waited_for(sync_dir: Path) -> None:
+@pytest.mark.parametrize(("lock", "name"), CODEX_LOCKS)
+def test_codex_is_waited_for(sync_dir: Path, lock: Lock, name: str) -> None:
     import fcntl
 
     home = sync_dir.parent
-    path = home / "session_index.jsonl.lock"
+    path = home / name
     path.write_bytes(b"")
     order: list[str] = []
 
     def append() -> None:
-        with codex_index_lock(home):
+        with lock(home):
             order.append("ours")
 
     with path.open("rb") as codex:
@@ -181,22 +195,24 @@ def test_codex_is_waited_for(sync_dir: Path) -> None:
 
 
 @posix
-def test_codex_waits_for_us(sync_dir: Path) -> None:
+@pytest.mark.parametrize(("lock", "name"), CODEX_LOCKS)
+def test_codex_waits_for_us(sync_dir: Path, lock: Lock, name: str) -> None:
     import fcntl
 
     home = sync_dir.parent
-    path = home / "session_index.jsonl.lock"
+    path = home / name
     path.write_bytes(b"")
     before = tree(home)
     with path.open("rb") as codex:
-        with codex_index_lock(home), pytest.raises(BlockingIOError):
+        with lock(home), pytest.raises(BlockingIOError):
             fcntl.flock(codex, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fcntl.flock(codex, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert tree(home) == before
 
 
-def test_a_lock_that_codex_does_not_use_is_not_made(sync_dir: Path) -> None:
-    with codex_index_lock(sync_dir.parent):
+@pytest.mark.parametrize(("lock", "_"), CODEX_LOCKS)
+def test_a_lock_that_codex_does_not_use_is_not_made(sync_dir: Path, lock: Lock, _: str) -> None:
+    with lock(sync_dir.parent):
         pass
     assert list(sync_dir.parent.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""``session_index.jsonl``: names of sessions, appended to and never rewritten."""
+"""``session_index.jsonl``: names of sessions, to which Codex only appends."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from .rollout import SESSION_ID
 
 def read_names(lines: Iterable[bytes]) -> dict[str, str]:
     """The name of each session id; the last line of an id wins, bad lines are skipped."""
-    names: dict[str, str] = {}
-    for line in lines:
-        try:
-            entry = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue
-        match entry:
-            case {"id": str(session_id), "thread_name": str(name)} if SESSION_ID.fullmatch(
-                session_id
-            ):
-                names[session_id] = name
-    return names
+    return dict(entry for line in lines if (entry := parse_index_line(line)) is not None)
+
+
+def parse_index_line(line: bytes) -> tuple[str, str] | None:
+    """The session id and the name in a line; None for a bad one."""
+    try:
+        entry = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    match entry:
+        case {"id": str(session_id), "thread_name": str(name)} if SESSION_ID.fullmatch(session_id):
+            return session_id, name
+    return None
 
 
 def read_index(path: Path) -> dict[str, str]:
@@ -40,14 +41,23 @@ def read_index(path: Path) -> dict[str, str]:
 def shown_name(row: Row | None, index_name: str | None) -> str | None:
     """The name that a person gave the session; None where there is only a title.
 
-    Some writers of ``session_index.jsonl`` repeat the title there, which is no name.
+    Some writers of ``session_index.jsonl`` repeat there the title, or how the first message begins,
+    which is no name.
     """
     if row is not None:
         if row.get("name"):
             return str(row["name"])
-        if index_name in (row.get("title"), row.get("first_user_message")):
+        first = row.get("first_user_message")
+        if index_name in (row.get("title"), first, first_line(first)):
             return None
     return index_name or None
+
+
+def first_line(text: object) -> str | None:
+    """The first line of a text that has anything in it, without the blanks around it."""
+    if not isinstance(text, str):
+        return None
+    return next((line.strip() for line in text.splitlines() if line.strip()), None)
 
 
 def index_line(session_id: str, name: str, updated_at: str) -> bytes:

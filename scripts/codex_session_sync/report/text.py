@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..identify import short_id
 from ..model import Json
-from . import transactions_text
+from . import rebuild_index, transactions_text
 from .envelope import Report
 from .parts import STYLES, base
 
@@ -181,5 +181,6 @@ _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "show-transaction": transactions_text.transaction,
     "rollback": transactions_text.rollback,
     "recover": _recovered,
+    "rebuild-index": rebuild_index.paint,
     "demo": _demo,
 }

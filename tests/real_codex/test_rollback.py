@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from codexbed import CodexHome, ModelServer, require_codex, view
+from codexbed import CodexHome, ModelServer, doctor, require_codex, view
 from real_codex.syncing import Answer, Holdings, call, file_of, files_of, holdings, listed, sync
 
 Pair = tuple[CodexHome, CodexHome]
+STEPS = 16
 
 
 @pytest.fixture
@@ -193,3 +195,26 @@ def test_a_rollback_rolled_back_is_shown_again(pair: Pair) -> None:
     assert rollback(here, back).status == "ok"
     same(holdings(here.home), held)
     assert (listed(here), view(here, order)) == (order, views)
+
+
+def test_syncs_and_rollbacks_in_random_order_keep_the_home_sound(pair: Pair) -> None:
+    """Codex's own checks are content at each step, and in the end all is as it was."""
+    there, here = pair
+    rng = random.Random(4)
+    before, order = holdings(here.home), listed(here)
+    done: list[str] = []
+    for step in range(STEPS):
+        if done and rng.random() < 0.5:
+            rolled = rollback(here, rng.choice(done))
+            assert rolled.code in (0, 1), rolled.document["errors"]
+        else:
+            there.exec_resume(rng.choice(listed(there)), f"Step {step}")
+            synced = sync(here, there.home)
+            assert synced.status in ("ok", "no_op"), synced.document["errors"]
+            done += [transaction(synced)] if synced.status == "ok" else []
+        assert doctor(here)["status"] == "ok"
+        assert set(listed(here)) <= {*order, *listed(there)}
+    for one in reversed(done):
+        assert rollback(here, one).status in ("ok", "no_op")
+    same(holdings(here.home), before)
+    assert (listed(here), doctor(here)["status"]) == (order, "ok")

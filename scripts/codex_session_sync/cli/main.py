@@ -25,6 +25,7 @@ COMMANDS = {
     "show-transaction": "show_transaction",
     "rollback": "rollback",
     "recover": "recover",
+    "sidecar-health": "sidecar_health",
     "demo": "demo",
 }
 """Each command's module; imported only when it is called."""

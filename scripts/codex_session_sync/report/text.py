@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..identify import short_id
 from ..model import Json
-from . import transactions_text
+from . import health_text, transactions_text
 from .envelope import Report
 from .parts import STYLES, base
 
@@ -180,5 +180,6 @@ _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "show-transaction": transactions_text.transaction,
     "rollback": transactions_text.rollback,
     "recover": _recovered,
+    "sidecar-health": health_text.health,
     "demo": _demo,
 }

@@ -1,0 +1,167 @@
+"""The folder of sidecars: what lies there, and whether it is what the journal says."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ..errors import HomeError
+from ..journal.log import Journal
+from ..journal.operations import PutDocument
+from ..lineage.fingerprint import FINGERPRINT_VERSION
+from ..lineage.sidecar import Mapping as SessionMapping
+from ..lineage.sidecar import mappings_of, sidecar_path
+from .finding import Finding
+
+FOLDER = "session-sync/sidecars"
+NAME = re.compile(r"[0-9a-f]{32}\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A sidecar that can be read: its lineage, what it says, and the digest of its bytes."""
+
+    lineage: str
+    mappings: tuple[SessionMapping, ...]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """The sidecars of a home by lineage, and what is wrong with others.
+
+    ``present`` has the lineages that have a file, readable or not.
+    """
+
+    documents: Mapping[str, Document]
+    present: frozenset[str]
+    findings: tuple[Finding, ...]
+
+
+def read_shelf(sync_dir: Path) -> Shelf:
+    """Every sidecar of a home, read and checked against its schema; no link is followed."""
+    folder = sync_dir / "sidecars"
+    for place, shown in ((sync_dir, "session-sync"), (folder, FOLDER)):
+        if place.is_symlink():
+            return Shelf({}, frozenset(), (_link(shown),))
+    documents: dict[str, Document] = {}
+    present: set[str] = set()
+    findings: list[Finding] = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        found = _read(path)
+        if NAME.fullmatch(path.name):
+            present.add(path.stem)
+        if isinstance(found, Document):
+            documents[found.lineage] = found
+        elif found is not None:
+            findings.append(found)
+    return Shelf(documents, frozenset(present), tuple(findings))
+
+
+def confirmed_documents(journal: Journal) -> dict[str, str | None]:
+    """The digest of each sidecar as the journal has it, by lineage; None for one that is removed.
+
+    Left out are those of a batch that is neither done nor undone. Raises HomeError where a
+    transaction cannot be read.
+    """
+    found: dict[str, str | None] = {}
+    open_ones: set[str] = set()
+    for transaction_id in reversed(journal.ids()):
+        for batch in journal.batches(transaction_id, [PutDocument.kind]):
+            for _, operation in batch.operations:
+                if not isinstance(operation, PutDocument):
+                    continue
+                lineage = operation.path.removeprefix("sidecars/").removesuffix(".json")
+                if batch.step == "done":
+                    found[lineage] = _digest(operation.after)
+                elif batch.step != "undone":
+                    open_ones.add(lineage)
+    return {lineage: digest for lineage, digest in found.items() if lineage not in open_ones}
+
+
+def against_journal(shelf: Shelf, confirmed: Mapping[str, str | None]) -> Iterator[Finding]:
+    """Where the sidecars are not what the transactions left."""
+    for lineage, digest in sorted(confirmed.items()):
+        path = f"{FOLDER}/{lineage}.json"
+        document = shelf.documents.get(lineage)
+        if digest is not None and lineage not in shelf.present:
+            yield Finding(
+                "sidecar_missing",
+                "the journal has this sidecar, and it is not there: names and archive state of "
+                "its sessions do not follow their source",
+                lineage_id=lineage,
+                path=path,
+            )
+        elif document is not None and digest is None:
+            yield _unlike("the journal says that this sidecar was removed", lineage)
+        elif document is not None and document.sha256 != digest:
+            yield _unlike("this sidecar is not as the last transaction left it", lineage)
+
+
+def _read(path: Path) -> Document | Finding | None:
+    """One file of the folder; None for a temporary one, which is looked for elsewhere."""
+    shown = f"{FOLDER}/{path.name}"
+    if path.is_symlink():
+        return _link(shown)
+    if path.name.startswith(".") and path.name.endswith(".tmp"):
+        return None
+    if not NAME.fullmatch(path.name) or not path.is_file():
+        return Finding("sidecar_misplaced", "no sidecar has such a name", path=shown)
+    data = path.read_bytes()
+    version, lineage = _head(data)
+    if lineage is not None and sidecar_path(lineage) != f"sidecars/{path.name}":
+        return Finding(
+            "sidecar_misplaced",
+            f"this is the sidecar of lineage {lineage}, under the name of another",
+            lineage_id=lineage,
+            path=shown,
+        )
+    if version is not None and version != FINGERPRINT_VERSION:
+        return Finding(
+            "sidecar_outdated",
+            f"it has fingerprints of version {version}; this program has {FINGERPRINT_VERSION} "
+            "and does without it",
+            lineage_id=path.stem,
+            path=shown,
+        )
+    try:
+        mappings = mappings_of(data.decode(), path.stem)
+    except (HomeError, UnicodeDecodeError) as error:
+        return Finding("sidecar_invalid", str(error), lineage_id=path.stem, path=shown)
+    return Document(path.stem, tuple(mappings), hashlib.sha256(data).hexdigest())
+
+
+def _head(data: bytes) -> tuple[int | None, str | None]:
+    """What a document says of its version and lineage, as far as it is one."""
+    try:
+        document: Any = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None, None
+    if not isinstance(document, dict):
+        return None, None
+    version, lineage = document.get("fingerprint_version"), document.get("lineage_id")
+    known = isinstance(lineage, str) and NAME.fullmatch(f"{lineage}.json")
+    return version if type(version) is int else None, lineage if known else None
+
+
+def _digest(text: str | None) -> str | None:
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
+
+
+def _link(path: str) -> Finding:
+    return Finding("path_escapes_home", "it is a link, which is not followed", path=path)
+
+
+def _unlike(what: str, lineage: str) -> Finding:
+    return Finding(
+        "sidecar_unlike_journal",
+        f"{what}: another program wrote it, or it is from a backup",
+        lineage_id=lineage,
+        path=f"{FOLDER}/{lineage}.json",
+    )

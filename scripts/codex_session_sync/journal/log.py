@@ -30,6 +30,11 @@ MANIFEST = "manifest.json"
 OPERATIONS = "operations.jsonl"
 STAGED = "staged"
 
+MAPPING_KINDS = frozenset(
+    {"adopt", "rebuild-sidecar", "replay-transactions-sidecar", "prune-invalid-mappings"}
+)
+"""The kinds of transactions that change sidecars and nothing else, named as their commands."""
+
 ENDED = ("completed", "partial", "failed", "recovered")
 """The statuses of a transaction that leaves nothing to do."""
 

@@ -38,11 +38,13 @@ def rewrite(
     kind: str,
     changes: Sequence[SidecarChange],
     about: Mapping[str, Json] | None = None,
+    transaction_id: str | None = None,
 ) -> Rewritten:
     """Make changes of sidecars as one transaction of a kind (see journal.log.MAPPING_KINDS).
 
     The caller holds the home's lock and decided on the changes under it. ``about`` says more of
-    sessions in the manifest, by local id. Raises HomeError, InterruptedTransactionError; then
+    sessions in the manifest, by local id; ``transaction_id`` is one from journal.log.new_id, where
+    the changes name it. Raises HomeError, InterruptedTransactionError; then
     nothing was written.
     """
     journal = Journal(home.sync_dir)
@@ -50,7 +52,7 @@ def rewrite(
     if not changes:
         return Rewritten(None)
     entries = _Entries("adopt" if kind == "adopt" else "remap", changes, about or {})
-    log = journal.begin(_manifest(kind, home, entries))
+    log = journal.begin(_manifest(kind, home, entries), transaction_id)
     committer = Committer(home, log, None, _Writing(home, log))
     done: dict[str, SyncError | OSError | None] = {}
     try:

@@ -15,7 +15,7 @@ import orjson
 from .codex.home import CodexHome
 from .errors import HomeError
 from .lineage.differences import mapping_changes
-from .lineage.sidecar import Mappings, Pair, by_pair, document, sidecar_files
+from .lineage.sidecar import Mappings, Pair, by_pair, document, sidecar_files, sidecar_path
 from .model import Json
 
 
@@ -37,6 +37,12 @@ def read_sidecars(home: CodexHome) -> Iterator[Sidecar]:
     """Every sidecar of a home by lineage, checked; files of other names are none."""
     for lineage, path in sidecar_files(home.sync_dir):
         yield _read(path, lineage)
+
+
+def read_sidecar_of(home: CodexHome, lineage: str) -> Sidecar:
+    """The sidecar of one lineage, checked; an empty one if there is none."""
+    path = home.sync_dir / sidecar_path(lineage)
+    return _read(path, lineage) if path.exists() else no_sidecar(lineage)
 
 
 def _read(path: Path, lineage: str) -> Sidecar:

@@ -21,6 +21,7 @@ from ..report.envelope import Problem, Report, envelope, failure
 COMMANDS = {
     "inspect-package": "inspect_package",
     "sync": "sync",
+    "adopt": "adopt",
     "list-transactions": "list_transactions",
     "show-transaction": "show_transaction",
     "rollback": "rollback",

@@ -18,8 +18,8 @@ from .transactions import Transactions, leftovers, moved_notices, read_transacti
 Progress = Callable[[int], None]
 
 SHALLOW = (
-    "the transcripts beyond their first entry, but for those whose size says that they are shorter "
-    "than at the last sync (--deep reads all)"
+    "what is not about sidecars in the journal, and the transcripts beyond their first entry, but "
+    "for those that are smaller than at the last sync (--deep reads all)"
 )
 AT_WORK = "leftovers, since a transaction has not ended"
 UNREADABLE_JOURNAL = "the sidecars against the journal, which cannot be read as a whole"
@@ -61,7 +61,7 @@ def check_health(
     holding = read_holding(home)
     total = sum(tip.size for tip in holding.tips())
     linking = Linking(holding, shelf, deep, progress(total) if progress else None)
-    compared = tuple(_against_journal(journal, shelf)) if transactions.readable else ()
+    compared = tuple(_against_journal(journal, shelf, deep=deep)) if transactions.readable else ()
     findings = (
         *transactions.findings,
         *shelf.findings,
@@ -80,9 +80,9 @@ def check_health(
     )
 
 
-def _against_journal(journal: Journal, shelf: Shelf) -> Iterator[Finding]:
+def _against_journal(journal: Journal, shelf: Shelf, *, deep: bool) -> Iterator[Finding]:
     try:
-        confirmed = confirmed_documents(journal)
+        confirmed = confirmed_documents(journal, deep=deep)
     except HomeError as error:
         yield of_error(error)
         return

@@ -13,13 +13,18 @@ import orjson
 
 from ..errors import HomeError
 from ..journal.log import Journal
-from ..journal.operations import PutDocument
+from ..journal.operations import MoveFile, PutDocument
 from ..lineage.fingerprint import FINGERPRINT_VERSION
 from ..lineage.sidecar import Mapping as SessionMapping
-from ..lineage.sidecar import mappings_of, sidecar_path
+from ..lineage.sidecar import lineage_of, mappings_of, sidecar_path
+from ..model import Json
 from .finding import Finding
 
-FOLDER = "session-sync/sidecars"
+_SYNC = "session-sync/"
+FOLDER = f"{_SYNC}sidecars"
+_ANY = ""
+"""In place of a digest: whatever is there, it is as it was left."""
+
 NAME = re.compile(r"[0-9a-f]{32}\.json")
 
 
@@ -64,25 +69,47 @@ def read_shelf(sync_dir: Path) -> Shelf:
     return Shelf(documents, frozenset(present), tuple(findings))
 
 
-def confirmed_documents(journal: Journal) -> dict[str, str | None]:
+def confirmed_documents(journal: Journal, *, deep: bool = False) -> dict[str, str | None]:
     """The digest of each sidecar as the journal has it, by lineage; None for one that is removed.
 
-    Left out are those of a batch that is neither done nor undone. Raises HomeError where a
-    transaction cannot be read.
+    Left out are those of a batch that is neither done nor undone, and one that a rollback put back
+    as a damaged file. ``deep``: every line of the journal is checked against its schema. Raises
+    HomeError where a transaction cannot be read.
     """
     found: dict[str, str | None] = {}
-    open_ones: set[str] = set()
+    unknown: set[str] = set()
     for transaction_id in reversed(journal.ids()):
-        for batch in journal.batches(transaction_id, [PutDocument.kind]):
-            for _, operation in batch.operations:
-                if not isinstance(operation, PutDocument):
-                    continue
-                lineage = operation.path.removeprefix("sidecars/").removesuffix(".json")
-                if batch.step == "done":
-                    found[lineage] = _digest(operation.after)
-                elif batch.step != "undone":
-                    open_ones.add(lineage)
-    return {lineage: digest for lineage, digest in found.items() if lineage not in open_ones}
+        steps: dict[int, str] = {}
+        left: dict[int, dict[str, str | None]] = {}
+        kinds = () if deep else (PutDocument.kind, MoveFile.kind)
+        for line in journal.lines(transaction_id, kinds, checked=deep):
+            match line:
+                case {"step": "intent", "batch": int(batch), "operation": dict(operation)}:
+                    left.setdefault(batch, {}).update(_left_by(operation))
+                case {"step": str(step), "batch": int(batch)}:
+                    steps[batch] = step
+        for batch, sidecars in left.items():
+            if steps.get(batch) == "done":
+                found |= sidecars
+            elif steps.get(batch) != "undone":
+                unknown |= sidecars.keys()
+    return {i: digest for i, digest in found.items() if i not in unknown and digest != _ANY}
+
+
+def _left_by(operation: Json) -> dict[str, str | None]:
+    """What an operation leaves of a sidecar: its digest by lineage."""
+    match operation:
+        case {"kind": PutDocument.kind, "path": str(path), "after": str() | None as after}:
+            return {lineage_of(path): _digest(after)}
+        case {"kind": MoveFile.kind, "path": str(path), "new_path": str(new_path)}:
+            gone = {lineage_of(path.removeprefix(_SYNC)): None} if _is_ours(path) else {}
+            back = {lineage_of(new_path.removeprefix(_SYNC)): _ANY} if _is_ours(new_path) else {}
+            return gone | back
+    return {}
+
+
+def _is_ours(path: str) -> bool:
+    return path.startswith(f"{FOLDER}/")
 
 
 def against_journal(shelf: Shelf, confirmed: Mapping[str, str | None]) -> Iterator[Finding]:

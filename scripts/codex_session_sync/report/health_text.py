@@ -1,4 +1,4 @@
-"""What a check of sidecars found, as a person reads it at a terminal."""
+"""What a check of sidecars found, and what was adopted, as a person reads it at a terminal."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..identify import short_id
 from ..model import Json
+from .parts import STYLES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,3 +54,37 @@ def _remedy(found: list[Json]) -> str:
 
 def _line(text: str, out: Console) -> None:
     out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def adoption(data: Json, out: Console) -> None:
+    """What is, or was, taken under lineage tracking."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    if not data["sessions"]:
+        out.print(
+            "The first-import tool brought no session that is here. --session and --all name "
+            "others, PKG those of a package."
+        )
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    executed = any("result" in session for session in data["sessions"])
+    outcome_title = "result" if executed else "action"
+    for title in ("session", "local session", "what it is", "relation", outcome_title):
+        wide = title == "what it is"
+        table.add_column(
+            title, no_wrap=True, overflow="ellipsis" if wide else "fold", ratio=1 if wide else None
+        )
+    for session in data["sessions"]:
+        outcome = session.get("result") or session["action"]
+        reason = f" ({session['reason']})" if session["reason"] else ""
+        table.add_row(
+            short_id(session["session_id"]),
+            short_id(session["local_session_id"] or ""),
+            escape(session["title"] or ""),
+            session["relation"],
+            f"[{STYLES.get(outcome, 'default')}]{outcome}[/]{reason}",
+        )
+    out.print(table)
+    if data.get("transaction_id"):
+        out.print(f"\ntransaction {data['transaction_id']}", highlight=False)

@@ -181,5 +181,6 @@ _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "rollback": transactions_text.rollback,
     "recover": _recovered,
     "sidecar-health": health_text.health,
+    "adopt": health_text.adoption,
     "demo": _demo,
 }

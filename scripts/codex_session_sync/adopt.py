@@ -218,7 +218,7 @@ class _Adopting:
             entries = plan.decision.incoming_entries
             return _unread(session.session_id, session.name, entries, obstacle)
         local = self.local.transcript(local_id)
-        base = packaged_metadata(session)
+        base = _moment(incoming) | packaged_metadata(session)
         if base.get("name") is not None and self.local.metadata(local_id)["name"] is None:
             # The copy lost the name on its way; as a name that came after it, it follows.
             base["name"] = None
@@ -265,8 +265,7 @@ class _Adopting:
         installed = self.installed.get(transcript.session_id)
         if installed is not None:
             base |= {"name": None, "archived": installed.archived}
-        moment = parse_time(transcript.facts.last_timestamp)
-        return base if moment is None else {**base, MOMENT: int(moment.timestamp() * 1000)}
+        return base | _moment(transcript)
 
     def _unless_mapped(self, found: Adoption, is_known: Callable[[Pair], bool]) -> Adoption:
         """The adoption, unless the sidecar has such a mapping or cannot be read."""
@@ -288,6 +287,12 @@ class _Adopting:
 
 _MAPPED = Obstacle("mapped_already", "a sidecar tells of it")
 _NOT_HERE = Obstacle("not_here", "no local session is the same; a sync brings it in")
+
+
+def _moment(transcript: Transcript) -> Json:
+    """The time of the last record, as METADATA has it: a package of a later state is newer."""
+    moment = parse_time(transcript.facts.last_timestamp)
+    return {} if moment is None else {MOMENT: int(moment.timestamp() * 1000)}
 
 
 def _unread(session_id: str, name: str | None, entries: int, obstacle: Obstacle) -> Adoption:

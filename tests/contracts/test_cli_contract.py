@@ -110,6 +110,11 @@ def _rolled_back(place: Place) -> None:
     assert checked(call("rollback", "--latest", "--execute", "--json")).exit_code == 0
 
 
+def _forgotten(place: Place) -> None:
+    _synced(place)
+    shutil.rmtree(place.home / "session-sync" / "sidecars")
+
+
 def _interrupted(place: Place) -> None:
     _synced(place)
     for path in place.home.glob("session-sync/transactions/*/manifest.json"):
@@ -136,6 +141,16 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
     (_rolled_back, ("rollback", "--latest", "--execute"), "ok"),
     (_rolled_back, ("list-transactions",), "ok"),
     (_rolled_back, ("show-transaction", "TRANSACTION"), "ok"),
+    (_nothing, ("adopt",), "no_op"),
+    (_nothing, ("adopt", "PKG", "--execute"), "no_op"),
+    (_synced, ("adopt", "--all"), "no_op"),
+    (_forgotten, ("adopt", "--all"), "dry_run"),
+    (_forgotten, ("adopt", "--session", PLAIN.id, "--execute"), "ok"),
+    (_forgotten, ("adopt", "PKG", "--execute"), "ok"),
+    (_nothing, ("sidecar-health",), "ok"),
+    (_synced, ("sidecar-health", "--deep"), "ok"),
+    (_forgotten, ("sidecar-health",), "ok"),
+    (_interrupted, ("sidecar-health",), "ok"),
     (_nothing, ("recover",), "no_op"),
     (_nothing, ("recover", "--execute"), "no_op"),
     (_interrupted, ("recover",), "dry_run"),

@@ -7,9 +7,16 @@ from pathlib import Path
 
 import click
 
-from ..adopt import Adopted, AdoptionPlan, execute, plan_local, plan_packaged
+from ..adopt import (
+    Adopted,
+    AdoptionPlan,
+    execute,
+    plan_local,
+    plan_packaged,
+    why_not_written,
+)
 from ..codex.home import CodexHome
-from ..errors import ExitCode, SyncError, UsageError
+from ..errors import ExitCode, UsageError
 from ..journal.log import Journal
 from ..locks import home_lock
 from ..model import Json
@@ -103,7 +110,8 @@ def _executed(plan: AdoptionPlan, done: Adopted) -> Report:
         failure = done.failures.get(one.lineage or "")
         if one.action == "adopt" and failure is not None:
             result = "failed"
-            problems.append(_failed(one.origin_id, failure))
+            why = why_not_written(failure)
+            problems.append(Problem(why.code, why.message, why.hint, one.origin_id))
         sessions.append({**one.to_json(), "result": result})
     idle = all(session["result"] == "skipped" for session in sessions)
     status: Status = "partial" if problems else "no_op" if idle else "ok"
@@ -126,14 +134,3 @@ def _refusals(plan: AdoptionPlan) -> list[Problem]:
         for one in plan.sessions
         if one.obstacle is not None and one.action == "refuse"
     ]
-
-
-def _failed(session_id: str, failure: SyncError | OSError) -> Problem:
-    if isinstance(failure, SyncError):
-        return Problem(failure.code, failure.message, failure.hint, session_id)
-    return Problem(
-        "write_failed",
-        f"its sidecar could not be written: {failure.strerror or failure}",
-        "make room or mend the cause, then adopt again",
-        session_id,
-    )

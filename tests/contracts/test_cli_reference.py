@@ -26,6 +26,8 @@ OBJECTS = {
     "session": ("session", "executed_session"),
     "counts": ("executed/properties/counts",),
     "undoing": ("undoing", "executed_undoing"),
+    "change": ("sidecar_change", "executed_rewriting/properties/changes/items"),
+    "mapping change": ("mapping_change",),
     "transaction": ("transaction",),
     "interrupted": ("interrupted",),
     "demo step": ("demo/properties/steps/items",),

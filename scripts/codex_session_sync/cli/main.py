@@ -25,6 +25,9 @@ COMMANDS = {
     "show-transaction": "show_transaction",
     "rollback": "rollback",
     "recover": "recover",
+    "rebuild-sidecar": "rebuild_sidecar",
+    "replay-transactions-sidecar": "replay_sidecar",
+    "prune-invalid-mappings": "prune_mappings",
     "demo": "demo",
 }
 """Each command's module; imported only when it is called."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..identify import short_id
 from ..model import Json
-from . import transactions_text
+from . import sidecars_text, transactions_text
 from .envelope import Report
 from .parts import STYLES, base
 
@@ -19,7 +19,7 @@ _CLOSING = {
     "no_op": "[bold]Nothing to do.[/] This home already has all of it.",
     "partial": "[bold yellow]Done in part.[/] What was not done is listed as errors.",
 }
-_TOLD = {("recover", "no_op"), ("rollback", "no_op")}
+_TOLD = {(command, "no_op") for command in ("recover", "rollback", *sidecars_text.COMMANDS)}
 """Reports that say all by themselves."""
 
 
@@ -181,4 +181,5 @@ _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "rollback": transactions_text.rollback,
     "recover": _recovered,
     "demo": _demo,
+    **dict.fromkeys(sidecars_text.COMMANDS, sidecars_text.changes),
 }

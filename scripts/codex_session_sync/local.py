@@ -141,7 +141,7 @@ class LocalSessions:
         transcript = self.transcript(session_id)
         lineage = lineage_id(transcript.chain, session_id)
         found = [m for m in self._sidecar(lineage, session_id) if m.local_session_id == session_id]
-        last = max(found, key=lambda mapping: mapping.synced_at, default=None)
+        last = max(found, key=lambda mapping: mapping.synced_at or "", default=None)
         name = self.metadata(session_id)["name"]
         return Counterpart(transcript, name, last.transaction_id if last else None)
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from . import __version__
 from .codex.home import CodexHome
 from .commit import Committer, Pair
-from .errors import SyncError
+from .errors import SessionError, SyncError
 from .journal.log import TRANSACTIONS, Journal, TransactionLog, now
 from .journal.operations import AnyOperation, MoveFile, PutDocument
 from .lineage.sidecar import by_pair, document, sidecar_path
@@ -21,7 +21,7 @@ from .sidecars import MappingChange, SidecarChange
 BATCH = 256
 """How many sidecars are made durable together."""
 
-Failures = Mapping[str, SyncError | OSError]
+Failures = Mapping[str, SyncError]
 """Why sidecars could not be written, by lineage."""
 
 
@@ -63,7 +63,7 @@ def rewrite(
         # Also on an interrupt. With a batch neither confirmed nor undone it is for `recover`.
         if not log.undecided:
             _finish(log, entries, done)
-    failures = {lineage: problem for lineage, problem in done.items() if problem is not None}
+    failures = {lineage: _told(problem) for lineage, problem in done.items() if problem is not None}
     return Rewritten(log.transaction_id, failures)
 
 
@@ -161,6 +161,16 @@ def _by_session(change: SidecarChange) -> dict[str, list[MappingChange]]:
     for mapping in sorted(change.mappings, key=lambda one: (one.pair[1], one.pair[0])):
         found[mapping.pair[1]].append(mapping)
     return found or {str(UUID(hex=change.lineage_id)): []}
+
+
+def _told(problem: SyncError | OSError) -> SyncError:
+    if isinstance(problem, SyncError):
+        return problem
+    return SessionError(
+        "write_failed",
+        f"writing it failed: {problem.strerror or problem}",
+        hint="it is as it was; make room or mend the cause, then run the command again",
+    )
 
 
 def _manifest(kind: str, home: CodexHome, entries: _Entries) -> Json:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import orjson
@@ -15,22 +14,30 @@ import orjson
 from .codex.home import CodexHome
 from .errors import HomeError
 from .lineage.differences import mapping_changes
-from .lineage.sidecar import Mappings, Pair, by_pair, document, sidecar_files, sidecar_path
-from .model import Json
+from .lineage.sidecar import (
+    Mappings,
+    Pair,
+    by_pair,
+    by_pair_as_written,
+    document,
+    sidecar_files,
+    sidecar_path,
+)
+from .model import Json, Notice
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sidecar:
-    """One sidecar as it lies on disk: its text, or why it is none."""
+    """One sidecar as it lies on disk: its text, which fits the schema, or why it is none."""
 
     lineage_id: str
     text: str | None
     damage: str | None = None
 
-    @cached_property
+    @property
     def mappings(self) -> Mappings:
         """What it says; nothing if it is damaged."""
-        return by_pair(self.text, self.lineage_id)
+        return by_pair_as_written(self.text)
 
 
 def read_sidecars(home: CodexHome) -> Iterator[Sidecar]:
@@ -90,7 +97,7 @@ class MappingChange:
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SidecarChange:
     """One sidecar before and after: its texts, None where it is not there.
 
@@ -107,7 +114,7 @@ class SidecarChange:
     @property
     def mappings(self) -> list[MappingChange]:
         """What changes, by pair."""
-        before, after = (by_pair(text, self.lineage_id) for text in (self.before, self.after))
+        before, after = map(by_pair_as_written, (self.before, self.after))
         return [
             MappingChange(pair, before.get(pair), after.get(pair), self.reasons.get(pair, ""))
             for pair in sorted(before.keys() | after.keys())
@@ -123,6 +130,14 @@ class SidecarChange:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Rewriting:
+    """What is to become of the sidecars of a home, and what cannot be told."""
+
+    changes: tuple[SidecarChange, ...]
+    notices: tuple[Notice, ...] = ()
+
+
 def change_of(
     sidecar: Sidecar, wanted: Mappings, reasons: Mapping[Pair, str]
 ) -> SidecarChange | None:
@@ -130,13 +145,13 @@ def change_of(
 
     Raises HomeError ``sidecar_invalid`` if what is wanted does not fit the schema.
     """
-    if sidecar.damage is None and sidecar.mappings == wanted:
+    said, lineage = sidecar.mappings, sidecar.lineage_id
+    if sidecar.damage is None and said == wanted:
         return None
-    lineage = sidecar.lineage_id
     changed = {
         pair: reasons.get(pair, "")
-        for pair in sidecar.mappings.keys() | wanted.keys()
-        if sidecar.mappings.get(pair) != wanted.get(pair)
+        for pair in said.keys() | wanted.keys()
+        if said.get(pair) != wanted.get(pair)
     }
     after = document(wanted, lineage)
     return SidecarChange(lineage, sidecar.text, after, sidecar.damage, changed)

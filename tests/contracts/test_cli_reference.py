@@ -29,6 +29,8 @@ OBJECTS = {
     "problem": ("health_problem",),
     "checked": ("health/properties/checked",),
     "undoing": ("undoing", "executed_undoing"),
+    "change": ("sidecar_change", "executed_rewriting/properties/changes/items"),
+    "mapping change": ("mapping_change",),
     "transaction": ("transaction",),
     "interrupted": ("interrupted",),
     "demo step": ("demo/properties/steps/items",),

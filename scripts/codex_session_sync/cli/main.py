@@ -27,6 +27,9 @@ COMMANDS = {
     "rollback": "rollback",
     "recover": "recover",
     "sidecar-health": "sidecar_health",
+    "rebuild-sidecar": "rebuild_sidecar",
+    "replay-transactions-sidecar": "replay_sidecar",
+    "prune-invalid-mappings": "prune_mappings",
     "demo": "demo",
 }
 """Each command's module; imported only when it is called."""

@@ -38,6 +38,9 @@ MAPPING_KINDS = frozenset(
 ENDED = ("completed", "partial", "failed", "recovered")
 """The statuses of a transaction that leaves nothing to do."""
 
+_NO_KIND = ("",)
+"""In the place of kinds of operations: steps of batches only."""
+
 _CHUNK = 1 << 16
 
 
@@ -119,6 +122,18 @@ class Journal:
         ``operation_invalid``.
         """
         return _lines(self._folder(transaction_id) / OPERATIONS, kinds, checked=checked)
+
+    def confirmed(self, transaction_id: str, kind: str) -> Iterator[AnyOperation]:
+        """The operations of one kind that a transaction did, in order, one at a time.
+
+        What was undone is left out. Raises HomeError where the list is damaged.
+        """
+        path = self._folder(transaction_id) / OPERATIONS
+        steps = ((line["batch"], line["step"]) for line in _lines(path, _NO_KIND))
+        done = {batch for batch, step in steps if step == "done"}
+        for line in _lines(path, (kind,)):
+            if line["step"] == "intent" and line["batch"] in done:
+                yield from_json(line["operation"])
 
     def interrupted(self) -> list[str]:
         """The ids of transactions that did not end, newest first.

@@ -41,8 +41,8 @@ class Mapping:
     incoming: Json
     local: Json
     metadata: Json
-    transaction_id: str
-    synced_at: str
+    transaction_id: str | None
+    synced_at: str | None
 
     def to_json(self) -> Json:
         """The mapping as the sidecar holds it."""
@@ -138,6 +138,12 @@ def mappings_of(text: str, lineage: str) -> list[Mapping]:
 def by_pair(text: str | None, lineage: str) -> Mappings:
     """What a sidecar says; nothing if there is none. Raises HomeError ``sidecar_invalid``."""
     return {pair_of(m): m for m in _mappings(text, lineage)} if text is not None else {}
+
+
+def by_pair_as_written(text: str | None) -> Mappings:
+    """What a sidecar says that this program has written, unchecked; nothing if there is none."""
+    found = orjson.loads(text)["mappings"] if text is not None else ()
+    return {pair_of(mapping): mapping for mapping in found}
 
 
 def pair_of(mapping: Json) -> Pair:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..identify import short_id
 from ..model import Json
-from . import health_text, transactions_text
+from . import health_text, sidecars_text, transactions_text
 from .envelope import Report
 from .parts import STYLES, base
 
@@ -19,7 +19,7 @@ _CLOSING = {
     "no_op": "[bold]Nothing to do.[/] This home already has all of it.",
     "partial": "[bold yellow]Done in part.[/] What was not done is listed as errors.",
 }
-_TOLD = {("recover", "no_op"), ("rollback", "no_op")}
+_TOLD = {(command, "no_op") for command in ("recover", "rollback", *sidecars_text.COMMANDS)}
 """Reports that say all by themselves."""
 
 
@@ -183,4 +183,5 @@ _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "sidecar-health": health_text.health,
     "adopt": health_text.adoption,
     "demo": _demo,
+    **dict.fromkeys(sidecars_text.COMMANDS, sidecars_text.changes),
 }

@@ -291,6 +291,27 @@ def test_a_longer_session_of_another_line_shows_in_a_deep_check(bed: Rolling) ->
     [problem] = problems(bed, "--deep")
     assert (problem["code"], problem["session_id"]) == ("mapping_line_changed", BEANS.id)
     assert health(bed, "--deep")["not_checked"] == []
+    run(bed, problem)
+    assert codes(bed, "--deep") == []
+
+
+def test_what_was_lost_between_two_syncs_shows_in_a_deep_check(bed: Rolling) -> None:
+    """A sidecar that was lost and begun anew says less than the journal."""
+    lose_sidecar(bed)
+    fork = BEANS.fork(9).say("Another way?")
+    bed.sync(BEANS, fork)
+    assert codes(bed) == []
+    [problem] = problems(bed, "--deep")
+    assert problem["code"] == "sidecar_unlike_journal"
+    run(bed, problem)
+    assert codes(bed, "--deep") == []
+
+
+def test_a_lost_journal_is_told_of(bed: Rolling) -> None:
+    shutil.rmtree(bed.home / "session-sync" / "transactions")
+    done = bed.call("sidecar-health", "--deep")
+    assert done.envelope["data"]["healthy"]
+    assert [w["code"] for w in done.envelope["warnings"]] == ["journal_incomplete"]
 
 
 def test_a_link_is_not_followed(bed: Rolling) -> None:

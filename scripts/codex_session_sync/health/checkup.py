@@ -9,6 +9,7 @@ from ..codex.home import CodexHome
 from ..errors import HomeError
 from ..journal.log import Journal
 from ..model import Json, Notice
+from ..retelling import incomplete
 from .documents import Shelf, against_journal, confirmed_documents, read_shelf
 from .finding import Finding, of_error
 from .holding import Holding, misplaced_rows, names_of_none, read_holding
@@ -74,7 +75,7 @@ def check_health(
     )
     return Health(
         findings,
-        (*moved_notices(transactions), *linking.notices),
+        (*moved_notices(transactions), *_unknown(journal, shelf), *linking.notices),
         _checked(holding, shelf, transactions, linking),
         tuple(_not_checked(transactions, compared, deep=deep)),
     )
@@ -87,6 +88,12 @@ def _against_journal(journal: Journal, shelf: Shelf, *, deep: bool) -> Iterator[
         yield of_error(error)
         return
     yield from against_journal(shelf, confirmed)
+
+
+def _unknown(journal: Journal, shelf: Shelf) -> Iterator[Notice]:
+    """That sidecars name transactions which are not here: the journal is of an earlier state."""
+    named = (m.transaction_id for document in shelf.documents.values() for m in document.mappings)
+    yield from incomplete({i for i in named if i is not None}.difference(journal.ids()))
 
 
 def _checked(holding: Holding, shelf: Shelf, transactions: Transactions, linking: Linking) -> Json:

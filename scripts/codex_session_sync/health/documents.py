@@ -18,6 +18,7 @@ from ..lineage.fingerprint import FINGERPRINT_VERSION
 from ..lineage.sidecar import Mapping as SessionMapping
 from ..lineage.sidecar import lineage_of, mappings_of, sidecar_path
 from ..model import Json
+from ..retelling import retell
 from .finding import Finding
 
 _SYNC = "session-sync/"
@@ -73,8 +74,9 @@ def confirmed_documents(journal: Journal, *, deep: bool = False) -> dict[str, st
     """The digest of each sidecar as the journal has it, by lineage; None for one that is removed.
 
     Left out are those of a batch that is neither done nor undone, and one that a rollback put back
-    as a damaged file. ``deep``: every line of the journal is checked against its schema. Raises
-    HomeError where a transaction cannot be read.
+    as a damaged file. ``deep``: every line of the journal is checked against its schema, and what
+    was lost beside the journal between two transactions counts as still said. Raises HomeError
+    where a transaction cannot be read.
     """
     found: dict[str, str | None] = {}
     unknown: set[str] = set()
@@ -93,6 +95,8 @@ def confirmed_documents(journal: Journal, *, deep: bool = False) -> dict[str, st
                 found |= sidecars
             elif steps.get(batch) != "undone":
                 unknown |= sidecars.keys()
+    if deep:
+        found |= {lineage: _digest(text) for lineage, text in retell(journal).texts.items()}
     return {i: digest for i, digest in found.items() if i not in unknown and digest != _ANY}
 
 
@@ -113,7 +117,7 @@ def _is_ours(path: str) -> bool:
 
 
 def against_journal(shelf: Shelf, confirmed: Mapping[str, str | None]) -> Iterator[Finding]:
-    """Where the sidecars are not what the transactions left."""
+    """Where the sidecars are not what the journal tells of."""
     for lineage, digest in sorted(confirmed.items()):
         path = f"{FOLDER}/{lineage}.json"
         document = shelf.documents.get(lineage)
@@ -128,7 +132,7 @@ def against_journal(shelf: Shelf, confirmed: Mapping[str, str | None]) -> Iterat
         elif document is not None and digest is None:
             yield _unlike("the journal says that this sidecar was removed", lineage)
         elif document is not None and document.sha256 != digest:
-            yield _unlike("this sidecar is not as the last transaction left it", lineage)
+            yield _unlike("this sidecar is not what the journal tells of", lineage)
 
 
 def _read(path: Path) -> Document | Finding | None:

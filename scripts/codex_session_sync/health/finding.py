@@ -73,7 +73,7 @@ REMEDIES: Mapping[str, Remedy] = {
     "sidecar_missing": _REPLAY,
     "sidecar_unlike_journal": _REPLAY,
     "mapping_session_missing": _PRUNE,
-    "mapping_line_lost": _PRUNE,
+    "mapping_line_lost": _REBUILD,
     "mapping_line_changed": _REBUILD,
     "session_shortened": Remedy(
         "sync a package that has the rest: it is appended", "sync PKG --execute"

@@ -37,7 +37,7 @@ def health(data: Json, out: Console) -> None:
             _line(f"  … and {len(found) - SHOWN} more", out)
         _line(f"  → {_remedy(found)}", out)
     for what in data["not_checked"]:
-        _line(f"\nNot checked: {what}.", out)
+        out.print(f"\nNot checked: {what}.", markup=False, highlight=False)
 
 
 def _about(problem: Json) -> str:

@@ -19,7 +19,9 @@ _CLOSING = {
     "no_op": "[bold]Nothing to do.[/] This home already has all of it.",
     "partial": "[bold yellow]Done in part.[/] What was not done is listed as errors.",
 }
-_TOLD = {(command, "no_op") for command in ("recover", "rollback", *sidecars_text.COMMANDS)}
+_TOLD = {
+    (command, "no_op") for command in ("adopt", "recover", "rollback", *sidecars_text.COMMANDS)
+}
 """Reports that say all by themselves."""
 
 

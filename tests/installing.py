@@ -15,15 +15,20 @@ from transfer_packup import ROW_COLUMNS, install
 
 
 def install_here(root: Path, home: Path, sessions: Sequence[Session]) -> Path:
-    """Install a package of sessions into a home with a database; returns the tool's transaction.
+    """Install a package of sessions into a home with a database; returns the tool's journal.
 
     The tool packs titles in the place of names, and fills no column for names.
     """
-    transaction = str(uuid.uuid4())
     unnamed = [replace(session, name=None) for session in sessions]
-    package = write_transfer(root / f"installed {transaction}", unnamed)
+    package = write_transfer(root / f"installed {uuid.uuid4()}", unnamed)
     _add_columns(home / "state_5.sqlite")
     install(package, home)
+    return leave_journal(home, package, [session.relative_path for session in sessions])
+
+
+def leave_journal(home: Path, package: Path, installed: Sequence[str]) -> Path:
+    """The journal of an install that wrote these files of the home; returns its folder."""
+    transaction = str(uuid.uuid4())
     folder = home / "transfer-journal" / transaction
     backup = folder / "backups" / "codex-home" / "state_5.sqlite"
     backup.parent.mkdir(parents=True)
@@ -32,10 +37,7 @@ def install_here(root: Path, home: Path, sessions: Sequence[Session]) -> Path:
         {"op": "restore_file", "target": f"{home}/state_5.sqlite", "backup": str(backup)},
         {"op": "remove_created_file", "target": f"{home}/state_5.sqlite-wal"},
         {"op": "restore_file", "target": f"{home}/session_index.jsonl", "backup": str(backup)},
-        *(
-            {"op": "remove_created_file", "target": f"{home}/{session.relative_path}"}
-            for session in sessions
-        ),
+        *({"op": "remove_created_file", "target": f"{home}/{path}"} for path in installed),
         {"op": "remove_created_dir", "target": f"{home}/skills/hello"},
     ]
     (folder / "operations.jsonl").write_bytes(dump(operations))
@@ -46,7 +48,7 @@ def install_here(root: Path, home: Path, sessions: Sequence[Session]) -> Path:
         "package_root": str(package),
         "codex_home": str(home),
         "remote_home": "/home/bob",
-        "plan_summary": {"sessions": len(sessions), "skills": 1, "directories": 0},
+        "plan_summary": {"sessions": len(installed), "skills": 1, "directories": 0},
         "completed_at": "2026-03-08T09:00:00Z",
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))

@@ -170,12 +170,6 @@ def leave_folder(bed: Rolling) -> None:
     (folder_of(bed).parent / "20261121T000000000000Z-00000000").mkdir()
 
 
-def link_sidecar(bed: Rolling) -> None:
-    path = sidecar_of(bed, BEANS)
-    path.rename(bed.root / "elsewhere.json")
-    path.symlink_to(bed.root / "elsewhere.json")
-
-
 def damage_transcript(bed: Rolling) -> None:
     bed.path(ROSES).write_bytes(b"nothing\n")
 
@@ -314,15 +308,21 @@ def test_a_lost_journal_is_told_of(bed: Rolling) -> None:
     assert [w["code"] for w in done.envelope["warnings"]] == ["journal_incomplete"]
 
 
-def test_a_link_is_not_followed(bed: Rolling) -> None:
-    link_sidecar(bed)
-    [problem] = problems(bed)
-    assert problem["code"] == "path_escapes_home"
-    for name in ("sidecars",):
-        folder = bed.home / "session-sync" / name
-        folder.rename(bed.root / "away")
-        folder.symlink_to(bed.root / "away")
-    assert "path_escapes_home" in codes(bed)
+def link(place: Path, away: Path) -> None:
+    """Move a file or folder away and leave a link to it."""
+    place.rename(away)
+    place.symlink_to(away)
+
+
+@pytest.mark.parametrize("place", ["", "sidecars", "transactions", "transactions/*", "sidecars/*"])
+def test_a_link_is_not_followed(bed: Rolling, place: str) -> None:
+    for number, path in enumerate(sorted(bed.home.glob(f"session-sync/{place}".rstrip("/")))):
+        link(path, bed.root / f"away {number}")
+    found = problems(bed)
+    assert {problem["code"] for problem in found} <= {"path_escapes_home", "sidecar_missing"}
+    linked = [p["path"] for p in found if p["code"] == "path_escapes_home"]
+    assert linked
+    assert all((bed.home / path).is_symlink() for path in linked)
 
 
 def test_a_fork_without_its_base(bed: Rolling) -> None:

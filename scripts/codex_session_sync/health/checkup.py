@@ -75,7 +75,11 @@ def check_health(
     )
     return Health(
         findings,
-        (*moved_notices(transactions), *_unknown(journal, shelf), *linking.notices),
+        (
+            *moved_notices(transactions),
+            *(_unknown(journal, shelf) if transactions.readable else ()),
+            *linking.notices,
+        ),
         _checked(holding, shelf, transactions, linking),
         tuple(_not_checked(transactions, compared, deep=deep)),
     )

@@ -51,11 +51,15 @@ class Shelf:
 
 
 def read_shelf(sync_dir: Path) -> Shelf:
-    """Every sidecar of a home, read and checked against its schema; no link is followed."""
+    """Every sidecar of a home, read and checked against its schema; no link is followed.
+
+    That ``session-sync`` itself is one, the check of the journal says.
+    """
     folder = sync_dir / "sidecars"
-    for place, shown in ((sync_dir, "session-sync"), (folder, FOLDER)):
-        if place.is_symlink():
-            return Shelf({}, frozenset(), (_link(shown),))
+    if sync_dir.is_symlink():
+        return Shelf({}, frozenset(), ())
+    if folder.is_symlink():
+        return Shelf({}, frozenset(), (_link(FOLDER),))
     documents: dict[str, Document] = {}
     present: set[str] = set()
     findings: list[Finding] = []

@@ -20,7 +20,8 @@ PLACE = f"session-sync/{TRANSACTIONS}"
 class Transactions:
     """What the manifests say: how many there are, what is wrong, where the home once was.
 
-    ``readable``: no manifest is damaged. ``at_work``: one is running, or was interrupted.
+    ``readable``: no manifest is damaged. ``at_work``: one is running or was interrupted, as far as
+    can be told.
     """
 
     count: int
@@ -33,6 +34,9 @@ class Transactions:
 
 def read_transactions(home: CodexHome, journal: Journal) -> Transactions:
     """Every manifest of the journal, checked; nothing that it names is opened."""
+    links = list(_links(home))
+    if links:
+        return Transactions(0, readable=False, at_work=True, findings=tuple(links))
     ids = journal.ids()
     findings: list[Finding] = []
     elsewhere: Counter[str] = Counter()
@@ -59,6 +63,18 @@ def read_transactions(home: CodexHome, journal: Journal) -> Transactions:
     return Transactions(len(ids), readable, at_work, tuple(findings), elsewhere)
 
 
+def _links(home: CodexHome) -> Iterator[Finding]:
+    """The links by which the journal would lead out of the home."""
+    root = home.sync_dir / TRANSACTIONS
+    places = [home.sync_dir, root]
+    if not any(place.is_symlink() for place in places) and root.is_dir():
+        places += sorted(root.iterdir())
+    for place in places:
+        if place.is_symlink():
+            shown = place.relative_to(home.path).as_posix()
+            yield Finding("path_escapes_home", "it is a link, which is not followed", path=shown)
+
+
 def moved_notices(transactions: Transactions) -> Iterator[Notice]:
     """That the journal is of a home at another place, which does no harm."""
     for place, number in sorted(transactions.elsewhere.items()):
@@ -82,7 +98,7 @@ def leftovers(home: CodexHome) -> Iterator[Finding]:
     ]
     root = sync / TRANSACTIONS
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        if folder.is_symlink() or not folder.is_dir() or not (folder / MANIFEST).is_file():
+        if not (folder / MANIFEST).is_file():
             found.append(folder)
         else:
             found += folder.glob(TEMPORARY)

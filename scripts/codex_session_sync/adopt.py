@@ -235,7 +235,9 @@ class _Adopting:
             base["name"] = None
         found = self._linked(session.session_id, incoming, local, {source: base})
         found = replace(found, name=session.name)
-        if plan.decision.relation not in LINKED or found.relation not in LINKED:
+        if plan.decision.relation not in LINKED:
+            found = replace(found, relation=plan.decision.relation)
+        if found.relation not in LINKED:
             return replace(found, mapping=None, obstacle=_parted(plan))
         pair = (session.session_id, local_id)
         return self._unless_mapped(found, lambda known: known == pair)

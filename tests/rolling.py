@@ -56,6 +56,13 @@ class Rolling:
         assert done.exit_code == 0, done.envelope
         return str(done.envelope["data"]["transaction_id"])
 
+    def sync_as_new(self, *sessions: Session) -> str:
+        """Sync sessions whose ids others have here; returns the transaction."""
+        package, new = self.package(*sessions), ("--on-collision", "import-as-new")
+        done = self.call("sync", package, *new, "--execute", "--no-prime")
+        assert done.exit_code == 0, done.envelope
+        return str(done.envelope["data"]["transaction_id"])
+
     def rollback(self, *arguments: str) -> Outcome:
         """Roll back, executed; nothing changes before that."""
         before = self.state(), tree(self.home / "session-sync")

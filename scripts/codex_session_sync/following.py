@@ -16,6 +16,10 @@ from .model import Action, Json, Relation, SessionPlan, Target
 UNKNOWN_HOME = "unknown"
 """The source in a sidecar of packages that do not tell which home they are from."""
 
+ADOPTED_HOME = "adopted"
+"""The source in a sidecar of a session that was adopted as it was: for each source the state before
+its first sync."""
+
 
 def with_metadata(
     plans: Sequence[SessionPlan], local: LocalSessions, source_home: str | None
@@ -54,7 +58,7 @@ def _followed(plan: SessionPlan, local: LocalSessions, source: str, *, leads: bo
         return plan
     incoming = packaged_metadata(plan.session)
     known = _last_known(local.mappings(plan.transcript), local_id)
-    base = known.get(source)
+    base = known.get(source, known.get(ADOPTED_HOME))
     match plan.action:
         case Action.FAST_FORWARD if is_older(incoming, base):
             return _noted(plan, known)

@@ -31,10 +31,10 @@ from .journal.operations import (
     PutRow,
     RemoveFolder,
 )
-from .lineage.sidecar import lineage_of, with_mapping_of
+from .lineage.sidecar import lineage_of, with_mapping_of, without_change
 from .model import Row
 from .present import TOOLS, Present
-from .standing import Found, Left, changed_columns, is_kept
+from .standing import Found, Left, changed_columns, is_kept, is_sidecar
 
 TIMES = (("updated_at", "updated_at_ms"), ("recency_at", "recency_at_ms"))
 """Columns that Codex's triggers keep together: they go back together or not at all."""
@@ -92,6 +92,8 @@ class Inverse:
         found = dict(one.found)
         for operation in reversed(one.deed.operations):
             match operation:
+                case MoveFile(path=path) if is_sidecar(path):
+                    continue  # a damaged sidecar, which does not come back
                 case MoveFile(path=path, new_path=new_path):
                     now = found[path] = found.pop(new_path)
                     yield MoveFile(new_path + now.suffix, path + now.suffix, *now.stored)
@@ -228,6 +230,8 @@ class Inverse:
                 now = texts[path] if path in texts else _text(self.home.sync_dir / path)
                 if now == operation.after:
                     wanted = before
+                elif one.deed.of_mappings:
+                    wanted = without_change(now, before, operation.after, lineage_of(path))
                 else:
                     wanted = with_mapping_of(now, before, lineage_of(path), pair)
                 if wanted != now:

@@ -75,10 +75,14 @@ class LocalSessions:
     def transcript(self, session_id: str) -> Transcript:
         """A local session, read once. Raises SessionError ``local_transcript_unreadable``."""
         if session_id not in self._scanned:
-            tip = self.tip(session_id)
-            assert tip is not None
-            self._scanned[session_id] = self._scan(tip)
+            self._scanned[session_id] = self.read(session_id)
         return self._scanned[session_id]
+
+    def read(self, session_id: str) -> Transcript:
+        """A local session, read and not kept. Raises as ``transcript`` does."""
+        tip = self.tip(session_id)
+        assert tip is not None
+        return self._scan(tip)
 
     def taken_back(self, session_id: str) -> frozenset[bytes]:
         """The links of the entries that a session had and was made to end before.
@@ -137,7 +141,7 @@ class LocalSessions:
         transcript = self.transcript(session_id)
         lineage = lineage_id(transcript.chain, session_id)
         found = [m for m in self._sidecar(lineage, session_id) if m.local_session_id == session_id]
-        last = max(found, key=lambda mapping: mapping.synced_at, default=None)
+        last = max(found, key=lambda mapping: mapping.synced_at or "", default=None)
         name = self.metadata(session_id)["name"]
         return Counterpart(transcript, name, last.transaction_id if last else None)
 

@@ -71,6 +71,10 @@ RESULT_OF = {
 """What a writing action comes to when it succeeds."""
 
 
+RESULT_OF_MAPPING = {"remap": "remapped", "adopt": "adopted"}
+"""What is done to the mappings of a session alone, and what that comes to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """A warning with a stable code; ``session_id`` where it concerns one session."""

@@ -25,7 +25,6 @@ from .model import (
     Action,
     Classification,
     Decision,
-    Notice,
     PackagedSession,
     Plan,
     Relation,
@@ -35,7 +34,7 @@ from .model import (
     Transcript,
 )
 from .package.sessions import Package
-from .transcript import scan
+from .transcript import notices, scan
 from .verdict import DEFAULT_CHOICES, Choices, decide, explained
 
 Progress = Callable[[int], None]
@@ -154,7 +153,7 @@ class _Planner:
             transcript,
             verdict.message,
             verdict.hint,
-            _notices(transcript),
+            notices(transcript),
         )
         if decision.relation in (Relation.DIVERGED, Relation.UNRELATED):
             plan = self._compared(plan)
@@ -303,28 +302,6 @@ def _refused(
     return SessionPlan(
         session, decision, Action.REFUSE, error.code, transcript, error.message, error.hint
     )
-
-
-def _notices(transcript: Transcript) -> tuple[Notice, ...]:
-    found = []
-    facts = transcript.facts
-    if facts.torn:
-        found.append(
-            Notice(
-                "transcript_torn",
-                "its last record is cut off; it is taken up to the last whole one",
-                transcript.session_id,
-            )
-        )
-    if facts.unreadable:
-        found.append(
-            Notice(
-                "records_unreadable",
-                f"{facts.unreadable} of its lines are no records and are left out",
-                transcript.session_id,
-            )
-        )
-    return tuple(found)
 
 
 def _chosen(package: Package, only: Collection[str]) -> list[PackagedSession]:

@@ -17,7 +17,7 @@ from .journal.operations import Site
 from .journal.playback import undo_all
 from .lineage.sidecar import sidecar_path
 from .locks import codex_index_lock, codex_thread_lock
-from .model import RESULT_OF, Action, Json, Notice, Result
+from .model import RESULT_OF, RESULT_OF_MAPPING, Action, Json, Notice, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,8 @@ def _locked(home: CodexHome, found: Interrupted) -> Iterator[None]:
     with ExitStack() as locks:
         for session in found.manifest["sessions"]:
             local_id = session.get("local_session_id")
-            if session["session_id"] in undone and local_id is not None:
+            of_mappings = session["action"] in RESULT_OF_MAPPING
+            if session["session_id"] in undone and local_id is not None and not of_mappings:
                 try:
                     locks.enter_context(codex_thread_lock(home.path, local_id))
                 except SessionError as error:
@@ -152,7 +153,11 @@ def _result(session: Json, standing: set[str]) -> str:
     return _UNTOUCHED.get(session["action"], Result.FAILED)
 
 
-_STANDING: dict[str, str] = {**{str(k): str(v) for k, v in RESULT_OF.items()}, "undo": "undone"}
+_STANDING: dict[str, str] = {
+    **{str(k): str(v) for k, v in RESULT_OF.items()},
+    **RESULT_OF_MAPPING,
+    "undo": "undone",
+}
 _UNTOUCHED: dict[str, str] = {
     Action.SKIP: Result.SKIPPED,
     Action.REFUSE: Result.REFUSED,

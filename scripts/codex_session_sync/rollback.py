@@ -28,6 +28,8 @@ class Effect(StrEnum):
     """It was brought in; it goes out of the home."""
     CUT_BACK = "cut_back"
     """It was continued; it ends where it did before."""
+    REMAP = "remap"
+    """Only what sidecars say of it was changed; they say again what they did."""
     RESTORE = "restore"
     """A rollback had undone it; it is as it was before that."""
 
@@ -124,6 +126,8 @@ def _chosen(deeds: Sequence[Deed], only: Sequence[str]) -> list[Deed]:
 def _undoing(home: CodexHome, ledger: Ledger, deed: Deed, present: Present) -> SessionUndoing:
     left = left_by(deed.operations)
     effect = Effect.REMOVE if left.made else Effect.CUT_BACK
+    if deed.of_mappings:
+        effect = Effect.REMAP
     if deed.rolls_back is not None:
         effect = Effect.RESTORE
     return SessionUndoing(deed, left, effect, _obstacle(home, ledger, deed, left, present))

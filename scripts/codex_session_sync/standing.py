@@ -112,8 +112,13 @@ def is_kept(path: str) -> bool:
     return path.startswith(f"session-sync/{TRANSACTIONS}/")
 
 
+def is_sidecar(path: str) -> bool:
+    """Whether a path of the home is that of a sidecar."""
+    return path.startswith("session-sync/sidecars/")
+
+
 def left_by(operations: Iterable[AnyOperation]) -> Left:
-    """What operations left of files, once all of them were applied."""
+    """What operations left of transcripts, once all of them were applied."""
     files: dict[str, Expected] = {}
     first: dict[str, bool] = {}
     gone: set[str] = set()
@@ -129,6 +134,8 @@ def left_by(operations: Iterable[AnyOperation]) -> Left:
                 first.setdefault(path, True)
                 files[path] = Expected(size, size, None, closed=True)
                 files[kept] = Expected(0, removed, sha256, closed=True)
+            case MoveFile(path=path) if is_sidecar(path):
+                continue
             case MoveFile(path=path, new_path=new_path, size=size, sha256=sha256):
                 if path not in files:
                     first.setdefault(path, True)
@@ -143,7 +150,12 @@ def left_by(operations: Iterable[AnyOperation]) -> Left:
 def examine(
     home: CodexHome, deed: Deed, left: Left, present: Present
 ) -> Obstacle | dict[str, Found]:
-    """The deed's files as they are now, or why it is not to be undone."""
+    """The deed's files as they are now, or why it is not to be undone.
+
+    One on mappings alone is undone whatever became of the session.
+    """
+    if deed.of_mappings:
+        return {}
     problem = _newer_file(home, deed, left, present) or _row(deed, left, present)
     problem = problem or _name(deed, left, present)
     if problem is not None:

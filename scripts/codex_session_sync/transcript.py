@@ -25,7 +25,7 @@ from .codex.rollout import (
 )
 from .errors import SessionError
 from .lineage.fingerprint import Fingerprinter, is_entry
-from .model import EditKind, Facts, Json, RolloutFile, ScannedSlice, Slice, Transcript
+from .model import EditKind, Facts, Json, Notice, RolloutFile, ScannedSlice, Slice, Transcript
 
 Progress = Callable[[int], None]
 """Told of bytes read, as they are read."""
@@ -73,6 +73,29 @@ def first_link(tip: RolloutFile, lookup: SegmentLookup) -> str | None:
                 fingerprinter.add(record)
                 return fingerprinter.chain().link(1)
     return None
+
+
+def notices(transcript: Transcript) -> tuple[Notice, ...]:
+    """What is to be told of a transcript that can be read: lines of it that are no records."""
+    found = []
+    facts = transcript.facts
+    if facts.torn:
+        found.append(
+            Notice(
+                "transcript_torn",
+                "its last record is cut off; it is taken up to the last whole one",
+                transcript.session_id,
+            )
+        )
+    if facts.unreadable:
+        found.append(
+            Notice(
+                "records_unreadable",
+                f"{facts.unreadable} of its lines are no records and are left out",
+                transcript.session_id,
+            )
+        )
+    return tuple(found)
 
 
 @dataclass(slots=True)

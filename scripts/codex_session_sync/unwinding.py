@@ -136,7 +136,8 @@ class Unwinder:
 
     def _ready(self, one: SessionUndoing, present: Present, locks: ExitStack) -> Ready | Obstacle:
         """Keep Codex from writing to a session, look at it again, and stage what goes back."""
-        locks.enter_context(codex_thread_lock(self.home.path, one.deed.local_id))
+        if not one.deed.of_mappings:
+            locks.enter_context(codex_thread_lock(self.home.path, one.deed.local_id))
         found = examine(self.home, one.deed, one.left, present)
         if isinstance(found, Obstacle):
             return found

@@ -51,13 +51,21 @@ def fits(name: str, document: Any) -> bool:
 
 def load(name: str, data: bytes, what: str, error: type[SyncError]) -> Any:
     """Parse a document and check it; raises ``error`` (code ``NAME_invalid``)."""
+    document = parse(name, data, what, error)
+    check(name, document, what, error)
+    return document
+
+
+def parse(name: str, data: bytes, what: str, error: type[SyncError]) -> Any:
+    """Parse a JSON object without checking more of it; raises as ``load`` does."""
     try:
         document = orjson.loads(data)
     except orjson.JSONDecodeError as problem:
         raise error(
             f"{name}_invalid", f"{what} is not JSON: {problem}", hint=_HINTS.get(error)
         ) from problem
-    check(name, document, what, error)
+    if not isinstance(document, dict):
+        raise error(f"{name}_invalid", f"{what} is no JSON object", hint=_HINTS.get(error))
     return document
 
 

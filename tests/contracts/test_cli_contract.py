@@ -110,6 +110,23 @@ def _rolled_back(place: Place) -> None:
     assert checked(call("rollback", "--latest", "--execute", "--json")).exit_code == 0
 
 
+def _without_sidecars(place: Place) -> None:
+    _synced(place)
+    shutil.rmtree(place.home / "session-sync" / "sidecars")
+
+
+def _shortened(place: Place) -> None:
+    """A session lost its end, another sidecar is damaged, a session is gone."""
+    _synced(place)
+    [named] = place.home.glob(f"sessions/**/*{NAMED.id}.jsonl")
+    named.write_bytes(b"".join(named.read_bytes().splitlines(keepends=True)[:-4]))
+    [gone] = place.home.glob(f"archived_sessions/*{ARCHIVED.id}.jsonl")
+    gone.unlink()
+    for path in place.home.glob("session-sync/sidecars/*.json"):
+        if PLAIN.id in path.read_text():
+            path.write_bytes(b"damaged")
+
+
 def _interrupted(place: Place) -> None:
     _synced(place)
     for path in place.home.glob("session-sync/transactions/*/manifest.json"):
@@ -136,6 +153,16 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
     (_rolled_back, ("rollback", "--latest", "--execute"), "ok"),
     (_rolled_back, ("list-transactions",), "ok"),
     (_rolled_back, ("show-transaction", "TRANSACTION"), "ok"),
+    (_nothing, ("adopt",), "no_op"),
+    (_nothing, ("adopt", "PKG", "--execute"), "no_op"),
+    (_synced, ("adopt", "--all"), "no_op"),
+    (_without_sidecars, ("adopt", "--all"), "dry_run"),
+    (_without_sidecars, ("adopt", "--session", PLAIN.id, "--execute"), "ok"),
+    (_without_sidecars, ("adopt", "PKG", "--execute"), "ok"),
+    (_nothing, ("sidecar-health",), "ok"),
+    (_synced, ("sidecar-health", "--deep"), "ok"),
+    (_without_sidecars, ("sidecar-health",), "ok"),
+    (_interrupted, ("sidecar-health",), "ok"),
     (_nothing, ("recover",), "no_op"),
     (_nothing, ("recover", "--execute"), "no_op"),
     (_interrupted, ("recover",), "dry_run"),
@@ -144,6 +171,22 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
     (_nothing, ("rebuild-index", "--execute"), "no_op"),
     (_synced, ("rebuild-index",), "dry_run"),
     (_synced, ("rebuild-index", "--execute"), "ok"),
+    *[
+        (before, (command, *more), "dry_run" if status == "ok" and not more else status)
+        for before, command, status in (
+            (_nothing, "rebuild-sidecar", "no_op"),
+            (_synced, "rebuild-sidecar", "no_op"),
+            (_without_sidecars, "rebuild-sidecar", "ok"),
+            (_shortened, "rebuild-sidecar", "ok"),
+            (_synced, "replay-transactions-sidecar", "no_op"),
+            (_without_sidecars, "replay-transactions-sidecar", "ok"),
+            (_shortened, "replay-transactions-sidecar", "ok"),
+            (_nothing, "prune-invalid-mappings", "no_op"),
+            (_synced, "prune-invalid-mappings", "no_op"),
+            (_shortened, "prune-invalid-mappings", "ok"),
+        )
+        for more in ((), ("--execute",))
+    ],
     (_nothing, ("demo",), "ok"),
 ]
 

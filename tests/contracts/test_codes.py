@@ -36,6 +36,7 @@ WHERE: dict[str, set[str]] = {
     "Verdict": {"session"},
     "SessionOutcome": {"session"},
     "Obstacle": {"session"},
+    "Finding": {"problem"},
 }
 """What gives codes, and where a code that it gives can be met."""
 
@@ -219,4 +220,4 @@ def test_where_a_code_is_met(code: str, places: list[set[str]]) -> None:
 def test_exit_codes_told_are_those_of_the_program() -> None:
     told = {word for where, _, _ in table().values() for word in where.split("; ")}
     known = {f"exit {int(code)}" for code in errors.ExitCode if code > errors.ExitCode.PARTIAL}
-    assert told == {*known, "exit 130", "session", "warning"}
+    assert told == {*known, "exit 130", "session", "warning", "problem"}

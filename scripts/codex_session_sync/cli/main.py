@@ -21,10 +21,15 @@ from ..report.envelope import Problem, Report, envelope, failure
 COMMANDS = {
     "inspect-package": "inspect_package",
     "sync": "sync",
+    "adopt": "adopt",
     "list-transactions": "list_transactions",
     "show-transaction": "show_transaction",
     "rollback": "rollback",
     "recover": "recover",
+    "sidecar-health": "sidecar_health",
+    "rebuild-sidecar": "rebuild_sidecar",
+    "replay-transactions-sidecar": "replay_sidecar",
+    "prune-invalid-mappings": "prune_mappings",
     "rebuild-index": "rebuild_index",
     "demo": "demo",
 }

@@ -31,6 +31,15 @@ def common(function: Decorated) -> Decorated:
 
 def package_argument(function: Decorated) -> Decorated:
     """``PKG``: a package of any kind; and ``--limit``, which guards its reading."""
+    return _package(function, required=True)
+
+
+def optional_package(function: Decorated) -> Decorated:
+    """``PKG`` and ``--limit``, where a command has work without a package too."""
+    return _package(function, required=False)
+
+
+def _package(function: Decorated, *, required: bool) -> Decorated:
     function = click.option(
         "--limit",
         "limits",
@@ -38,7 +47,7 @@ def package_argument(function: Decorated) -> Decorated:
         metavar="NAME=N",
         help="Raise or lower a limit on what a package may hold; may be repeated.",
     )(function)
-    return click.argument("pkg", type=click.Path(path_type=Path))(function)
+    return click.argument("pkg", type=click.Path(path_type=Path), required=required)(function)
 
 
 def session_option(function: Decorated) -> Decorated:

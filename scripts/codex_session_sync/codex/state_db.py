@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -54,9 +54,15 @@ class StateDb:
             }
         return self._columns[table]
 
-    def rows(self, table: str, session_ids: Sequence[str] | None = None) -> Iterator[Row]:
-        """The rows of a table, all of them or those of some sessions."""
-        columns = list(self.columns(table))
+    def rows(
+        self,
+        table: str,
+        session_ids: Sequence[str] | None = None,
+        *,
+        only: Collection[str] | None = None,
+    ) -> Iterator[Row]:
+        """The rows of a table, all of them or those of some sessions; ``only`` some columns."""
+        columns = [c for c in self.columns(table) if only is None or c in only]
         if not columns:
             return
         select = f"SELECT {', '.join(map(_name, columns))} FROM {_name(table)}"  # noqa: S608

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..model import RESULT_OF, Json
-from .log import Journal
+from ..model import RESULT_OF, RESULT_OF_MAPPING, Json
+from .log import MAPPING_KINDS, Journal
 from .operations import AnyOperation, AppendText, EditText, MakeFolder, RemoveFolder
 
-CHANGED = frozenset({*map(str, RESULT_OF.values()), "undone"})
+CHANGED = frozenset({*map(str, RESULT_OF.values()), *RESULT_OF_MAPPING.values(), "undone"})
 """The results of a session that a transaction changed."""
 
 
@@ -23,7 +23,8 @@ class Mark:
     """That one transaction changed one session.
 
     ``session`` is what its manifest says of the session; ``rolls_back`` the transaction that it
-    undid, if it is a rollback.
+    undid, if it is a rollback. ``of_mappings``: it changed sidecars and nothing of the session
+    itself, or rolled such a transaction back.
     """
 
     transaction_id: str
@@ -31,6 +32,7 @@ class Mark:
     local_id: str
     rolls_back: str | None
     session: Json
+    of_mappings: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,11 @@ class Ledger:
         self._marks: dict[str, dict[str, Mark]] = {}
         self._by_local: dict[str, list[Mark]] = {}
         self._rollbacks: dict[tuple[str, str], list[Mark]] = {}
+        of_mappings: set[str] = set()
         for manifest in sorted(journal.manifests(), key=lambda m: str(m["transaction_id"])):
-            for mark in _marks(manifest):
+            if manifest["kind"] in MAPPING_KINDS or manifest.get("rolls_back") in of_mappings:
+                of_mappings.add(manifest["transaction_id"])
+            for mark in _marks(manifest, manifest["transaction_id"] in of_mappings):
                 self._marks.setdefault(mark.transaction_id, {})[mark.session_id] = mark
                 self._by_local.setdefault(mark.local_id, []).append(mark)
                 if mark.rolls_back is not None:
@@ -74,6 +79,7 @@ class Ledger:
                 mark.local_id,
                 mark.rolls_back,
                 mark.session,
+                mark.of_mappings,
                 tuple(operations[session_id]),
             )
             for session_id, mark in self._marks.get(transaction_id, {}).items()
@@ -88,13 +94,15 @@ class Ledger:
     def built_on(self, mark: Mark) -> list[str]:
         """The later transactions in effect that changed the session again, newest first.
 
-        A rollback of a later one is none: the two together left the session as it was.
+        A rollback of a later one is none: the two together left the session as it was. Nor is one
+        that changed mappings alone, unless ``mark`` is of such a one.
         """
         return [
             later.transaction_id
             for later in reversed(self._by_local[mark.local_id])
             if later.transaction_id > mark.transaction_id
             and (later.rolls_back is None or later.rolls_back <= mark.transaction_id)
+            and (mark.of_mappings or not later.of_mappings)
             and self.undone_by(later) is None
         ]
 
@@ -122,7 +130,7 @@ class Ledger:
                     yield from (operation for _, operation in batch.operations)
 
 
-def _marks(manifest: Json) -> Iterator[Mark]:
+def _marks(manifest: Json, of_mappings: bool) -> Iterator[Mark]:
     for session in manifest["sessions"]:
         if session["result"] in CHANGED and session["local_session_id"] is not None:
             yield Mark(
@@ -131,6 +139,7 @@ def _marks(manifest: Json) -> Iterator[Mark]:
                 session["local_session_id"],
                 manifest.get("rolls_back"),
                 session,
+                of_mappings,
             )
 
 

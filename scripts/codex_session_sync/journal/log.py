@@ -30,8 +30,16 @@ MANIFEST = "manifest.json"
 OPERATIONS = "operations.jsonl"
 STAGED = "staged"
 
+MAPPING_KINDS = frozenset(
+    {"adopt", "rebuild-sidecar", "replay-transactions-sidecar", "prune-invalid-mappings"}
+)
+"""The kinds of transactions that change sidecars and nothing else, named as their commands."""
+
 ENDED = ("completed", "partial", "failed", "recovered")
 """The statuses of a transaction that leaves nothing to do."""
+
+_NO_KIND = ("",)
+"""In the place of kinds of operations: steps of batches only."""
 
 _CHUNK = 1 << 16
 
@@ -55,12 +63,13 @@ class Journal:
     def __init__(self, sync_dir: Path) -> None:
         self._root = sync_dir / TRANSACTIONS
 
-    def begin(self, manifest: Json) -> TransactionLog:
+    def begin(self, manifest: Json, transaction_id: str | None = None) -> TransactionLog:
         """Make a new transaction's folder with its manifest, durably.
 
-        Raises HomeError ``home_not_writable``.
+        ``transaction_id`` is one from ``new_id``, where it had to be known before. Raises HomeError
+        ``home_not_writable``.
         """
-        transaction_id = _new_id()
+        transaction_id = transaction_id or new_id()
         folder = self._root / transaction_id
         head = {"schema": SCHEMA, "transaction_id": transaction_id}
         log = TransactionLog(folder, {**head, **manifest})
@@ -102,6 +111,29 @@ class Journal:
         With ``kinds`` only operations of these kinds, and the batches that have any.
         """
         return list(_batches(self._folder(transaction_id) / OPERATIONS, kinds))
+
+    def lines(
+        self, transaction_id: str, kinds: Collection[str] = (), *, checked: bool = True
+    ) -> Iterator[Json]:
+        """The lines of a transaction's list one by one: steps, and intents, or those of ``kinds``.
+
+        Unless ``checked`` they are not compared with their schema, which takes most of the time,
+        and are for those who take from them only what they know. Raises HomeError
+        ``operation_invalid``.
+        """
+        return _lines(self._folder(transaction_id) / OPERATIONS, kinds, checked=checked)
+
+    def confirmed(self, transaction_id: str, kind: str) -> Iterator[AnyOperation]:
+        """The operations of one kind that a transaction did, in order, one at a time.
+
+        What was undone is left out. Raises HomeError where the list is damaged.
+        """
+        path = self._folder(transaction_id) / OPERATIONS
+        steps = ((line["batch"], line["step"]) for line in _lines(path, _NO_KIND))
+        done = {batch for batch, step in steps if step == "done"}
+        for line in _lines(path, (kind,)):
+            if line["step"] == "intent" and line["batch"] in done:
+                yield from_json(line["operation"])
 
     def interrupted(self) -> list[str]:
         """The ids of transactions that did not end, newest first.
@@ -218,7 +250,8 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _new_id() -> str:
+def new_id() -> str:
+    """The id of a transaction that begins now."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"
 
 
@@ -236,7 +269,16 @@ def _batches(path: Path, kinds: Collection[str]) -> Iterator[Batch]:
         yield Batch(number, steps.get(number), tuple(found))
 
 
-def _lines(path: Path, kinds: Collection[str]) -> Iterator[Json]:
+def _lines(path: Path, kinds: Collection[str], *, checked: bool = True) -> Iterator[Json]:
+    for what, line in _wanted_lines(path, kinds):
+        if checked:
+            yield _object(validation.load("operation", line, what, HomeError))
+        else:
+            yield _object(validation.parse("operation", line, what, HomeError))
+
+
+def _wanted_lines(path: Path, kinds: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """The whole lines of a list, each with its name; of intents those of ``kinds``, if any."""
     if not path.exists():
         return
     # Most of the time goes into checking lines: those that are not wanted are told by their bytes.
@@ -247,8 +289,7 @@ def _lines(path: Path, kinds: Collection[str]) -> Iterator[Json]:
                 return
             if marks and b'"operation":' in line and not any(mark in line for mark in marks):
                 continue
-            what = f"{path} line {number}"
-            yield _object(validation.load("operation", line, what, HomeError))
+            yield f"{path} line {number}", line
 
 
 def _cut_unwritten(path: Path) -> None:

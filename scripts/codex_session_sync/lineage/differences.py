@@ -1,4 +1,4 @@
-"""What differs: metadata of a session on two sides, and a row before and after a change.
+"""What differs: metadata of a session on two sides, a row or a mapping before and after a change.
 
 The only module that knows deepdiff.
 """
@@ -78,6 +78,22 @@ def _follows(key: str, base: Json | None, local: Json, incoming: Json) -> bool:
 def row_changes(before: Row, after: Row) -> Json:
     """What a change of a row changed: by column, the values before and after."""
     return _told(dict(before), dict(after), ("before", "after"))
+
+
+def mapping_changes(before: Json, after: Json) -> Json:
+    """What a change of a sidecar's mapping changed: by dotted place, the values before and after.
+
+    A value that one side lacks is null there.
+    """
+    return _told(_flat(before), _flat(after), ("before", "after"))
+
+
+def _flat(value: Json, above: str = "") -> Json:
+    """The leaves of nested objects by dotted place."""
+    found: Json = {}
+    for key, item in value.items():
+        found |= _flat(item, f"{above}{key}.") if isinstance(item, dict) else {above + key: item}
+    return found
 
 
 def _difference(local: Json, incoming: Json) -> Json:

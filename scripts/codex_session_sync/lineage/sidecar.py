@@ -5,6 +5,7 @@ Derived state: the journal holds every version, and transcripts tell the rest.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,13 @@ from .fingerprint import FINGERPRINT_VERSION
 
 SCHEMA = "codex-session-sync/sidecar/1"
 
+_NAME = re.compile(r"[0-9a-f]{32}\.json")
+
 Pair = tuple[str, str]
 """The ids of an incoming session and of the local one that stands for it."""
+
+Mappings = dict[Pair, Json]
+"""What a sidecar says, by pair, as its document has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +41,8 @@ class Mapping:
     incoming: Json
     local: Json
     metadata: Json
-    transaction_id: str
-    synced_at: str
+    transaction_id: str | None
+    synced_at: str | None
 
     def to_json(self) -> Json:
         """The mapping as the sidecar holds it."""
@@ -66,6 +72,14 @@ def lineage_of(path: str) -> str:
     return path.removeprefix("sidecars/").removesuffix(".json")
 
 
+def sidecar_files(sync_dir: Path) -> Iterator[tuple[str, Path]]:
+    """The lineages that have a sidecar, damaged or not, in order, and where it lies."""
+    folder = (sync_dir / sidecar_path("")).parent
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if _NAME.fullmatch(path.name):
+            yield path.stem, path
+
+
 def read_sidecar(sync_dir: Path, lineage: str) -> str | None:
     """The text of a lineage's sidecar; None if it has none."""
     try:
@@ -79,9 +93,10 @@ def with_mapping(text: str | None, lineage: str, mapping: Mapping) -> str:
 
     Raises HomeError ``sidecar_invalid`` if ``text`` is no sidecar.
     """
-    mappings = _by_pair(text, lineage)
     added = mapping.to_json()
-    return _document({**mappings, _pair(added): added}, lineage)
+    after = document({**by_pair(text, lineage), pair_of(added): added}, lineage)
+    assert after is not None
+    return after
 
 
 def with_mapping_of(text: str | None, other: str | None, lineage: str, pair: Pair) -> str | None:
@@ -89,13 +104,30 @@ def with_mapping_of(text: str | None, other: str | None, lineage: str, pair: Pai
 
     None where nothing is left to say. Raises HomeError ``sidecar_invalid``.
     """
-    mappings, wanted = _by_pair(text, lineage), _by_pair(other, lineage).get(pair)
+    mappings, wanted = by_pair(text, lineage), by_pair(other, lineage).get(pair)
     if mappings.get(pair) == wanted:
         return text
     mappings.pop(pair, None)
     if wanted is not None:
         mappings[pair] = wanted
-    return _document(mappings, lineage) if mappings else None
+    return document(mappings, lineage)
+
+
+def without_change(
+    text: str | None, before: str | None, after: str | None, lineage: str
+) -> str | None:
+    """The sidecar's text with the change from ``before`` to ``after`` taken back, pair by pair.
+
+    What is said of a pair is left alone where it is not what ``after`` says any more. None where
+    nothing is left to say. Raises HomeError ``sidecar_invalid``.
+    """
+    now, old, new = (by_pair(version, lineage) for version in (text, before, after))
+    for pair in old.keys() | new.keys():
+        if old.get(pair) != new.get(pair) and now.get(pair) == new.get(pair):
+            now.pop(pair, None)
+            if pair in old:
+                now[pair] = old[pair]
+    return document(now, lineage)
 
 
 def mappings_of(text: str, lineage: str) -> list[Mapping]:
@@ -103,25 +135,39 @@ def mappings_of(text: str, lineage: str) -> list[Mapping]:
     return [Mapping(**mapping) for mapping in _mappings(text, lineage)]
 
 
-def _document(mappings: dict[Pair, Json], lineage: str) -> str:
-    document = {
+def by_pair(text: str | None, lineage: str) -> Mappings:
+    """What a sidecar says; nothing if there is none. Raises HomeError ``sidecar_invalid``."""
+    return {pair_of(m): m for m in _mappings(text, lineage)} if text is not None else {}
+
+
+def by_pair_as_written(text: str | None) -> Mappings:
+    """What a sidecar says that this program has written, unchecked; nothing if there is none."""
+    found = orjson.loads(text)["mappings"] if text is not None else ()
+    return {pair_of(mapping): mapping for mapping in found}
+
+
+def pair_of(mapping: Json) -> Pair:
+    """The pair that a mapping is about."""
+    return mapping["origin_session_id"], mapping["local_session_id"]
+
+
+def document(mappings: Mappings, lineage: str) -> str | None:
+    """A sidecar's text, the same whatever the order; None where there is nothing to say.
+
+    Raises HomeError ``sidecar_invalid``.
+    """
+    if not mappings:
+        return None
+    found = {
         "schema": SCHEMA,
         "lineage_id": lineage,
         "fingerprint_version": FINGERPRINT_VERSION,
         "mappings": [mappings[pair] for pair in sorted(mappings)],
     }
-    validation.check("sidecar", document, f"sidecar {lineage}", HomeError)
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
-
-
-def _by_pair(text: str | None, lineage: str) -> dict[Pair, Json]:
-    return {_pair(m): m for m in _mappings(text, lineage)} if text is not None else {}
-
-
-def _pair(mapping: Json) -> Pair:
-    return mapping["origin_session_id"], mapping["local_session_id"]
+    validation.check("sidecar", found, f"sidecar {lineage}", HomeError)
+    return orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def _mappings(text: str, lineage: str) -> Iterator[Json]:
-    document = validation.load("sidecar", text.encode(), f"sidecar {lineage}", HomeError)
-    yield from document["mappings"]
+    found = validation.load("sidecar", text.encode(), f"sidecar {lineage}", HomeError)
+    yield from found["mappings"]

@@ -12,6 +12,8 @@ STYLES = {
     "skipped": "dim",
     "refused": "yellow",
     "failed": "red",
+    "adopt": "cyan",
+    "adopted": "green",
     "undo": "cyan",
     "undone": "cyan",
     "kept": "yellow",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..identify import short_id
 from ..model import Json
-from . import rebuild_index, transactions_text
+from . import health_text, rebuild_index, sidecars_text, transactions_text
 from .envelope import Report
 from .parts import STYLES, base
 
@@ -19,7 +19,9 @@ _CLOSING = {
     "no_op": "[bold]Nothing to do.[/] This home already has all of it.",
     "partial": "[bold yellow]Done in part.[/] What was not done is listed as errors.",
 }
-_TOLD = {("recover", "no_op"), ("rollback", "no_op")}
+_TOLD = {
+    (command, "no_op") for command in ("adopt", "recover", "rollback", *sidecars_text.COMMANDS)
+}
 """Reports that say all by themselves."""
 
 
@@ -181,6 +183,9 @@ _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "show-transaction": transactions_text.transaction,
     "rollback": transactions_text.rollback,
     "recover": _recovered,
+    "sidecar-health": health_text.health,
+    "adopt": health_text.adoption,
     "rebuild-index": rebuild_index.paint,
     "demo": _demo,
+    **dict.fromkeys(sidecars_text.COMMANDS, sidecars_text.changes),
 }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 EFFECTS = {
     "remove": "goes out of the home",
     "cut_back": "ends where it did before",
+    "remap": "its mapping is as it was",
     "restore": "is as it was before the rollback",
 }
 STATES = {
@@ -99,7 +100,7 @@ def _sessions(sessions: list[Json], out: Console) -> None:
         table.add_row(
             short_id(session["session_id"]),
             short_id(session["local_session_id"] or ""),
-            session["classification"],
+            session["classification"] or "",
             session["result"] or "",
             STATES[now["state"]] if now else "",
         )

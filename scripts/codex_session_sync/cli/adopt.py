@@ -1,0 +1,136 @@
+"""``adopt``: takes sessions that came by other means under lineage tracking."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from ..adopt import (
+    Adopted,
+    AdoptionPlan,
+    execute,
+    plan_local,
+    plan_packaged,
+    why_not_written,
+)
+from ..codex.home import CodexHome
+from ..errors import ExitCode, UsageError
+from ..journal.log import Journal
+from ..locks import home_lock
+from ..model import Json
+from ..package.members import parse_limits
+from ..package.reader import open_package
+from ..package.sessions import Package
+from ..recovery import require_none_interrupted, unfinished_notices
+from ..report.envelope import Problem, Report, Status
+from ..report.progress import byte_progress
+from .options import common, home_of, optional_package
+
+
+@click.command("adopt")
+@optional_package
+@click.option(
+    "--session",
+    "sessions",
+    multiple=True,
+    metavar="ID",
+    help="Only this session, of the home or of the package; may be repeated.",
+)
+@click.option("--all", "every", is_flag=True, help="Every session of the home, or of the package.")
+@click.option("--execute", "do_it", is_flag=True, help="Do it. Without this, only plan.")
+@common
+def command(
+    pkg: Path | None,
+    limits: tuple[str, ...],
+    sessions: tuple[str, ...],
+    every: bool,
+    do_it: bool,
+    codex_home: str | None,
+    as_json: bool,
+) -> Report:
+    """Take sessions under lineage tracking that came by other means than sync, or were made here.
+
+    Without PKG: those that the first-import tool brought, or the ones that --session or --all
+    names. With PKG: local sessions that are sessions of that package by their conversation.
+    Transcripts, rows and names stay as they are. Without --execute it only plans.
+    """
+    del as_json
+    if every and sessions:
+        raise UsageError(
+            "usage", "--all and --session exclude each other", hint="leave out one of them"
+        )
+    home = home_of(codex_home)
+    with ExitStack() as stack:
+        package = None
+        if pkg is not None:
+            package = stack.enter_context(open_package(pkg, parse_limits(limits)))
+        known = home.sync_dir.exists()
+        if do_it and known:
+            stack.enter_context(home_lock(home.sync_dir, "adopt"))
+            require_none_interrupted(Journal(home.sync_dir))
+        plan = _plan(package, home, sessions, every=every)
+        if not do_it:
+            return _planned(plan, home)
+        if plan.adopted and not known:
+            # The first transaction of this home: the lock makes its folder.
+            stack.enter_context(home_lock(home.sync_dir, "adopt"))
+            if Journal(home.sync_dir).ids():
+                plan = _plan(package, home, sessions, every=every)
+        return _executed(plan, execute(plan, home) if plan.adopted else Adopted(None))
+
+
+def _plan(
+    package: Package | None, home: CodexHome, sessions: tuple[str, ...], *, every: bool
+) -> AdoptionPlan:
+    total: int | None = package.summary()["bytes"] if package is not None else None
+    with byte_progress("reading", total) as progress:
+        if package is not None:
+            return plan_packaged(package, home, only=sessions, progress=progress)
+        return plan_local(home, only=sessions, every=every, progress=progress)
+
+
+def _planned(plan: AdoptionPlan, home: CodexHome) -> Report:
+    idle = all(one.action == "skip" for one in plan.sessions)
+    return Report(
+        "adopt",
+        "no_op" if idle else "dry_run",
+        {"sessions": [one.to_json() for one in plan.sessions]},
+        warnings=(*plan.notices, *unfinished_notices(Journal(home.sync_dir))),
+        errors=tuple(_refusals(plan)),
+    )
+
+
+def _executed(plan: AdoptionPlan, done: Adopted) -> Report:
+    sessions: list[Json] = []
+    problems = _refusals(plan)
+    for one in plan.sessions:
+        result = _RESULTS[one.action]
+        failure = done.failures.get(one.lineage or "")
+        if one.action == "adopt" and failure is not None:
+            result = "failed"
+            why = why_not_written(failure)
+            problems.append(Problem(why.code, why.message, why.hint, one.origin_id))
+        sessions.append({**one.to_json(), "result": result})
+    idle = all(session["result"] == "skipped" for session in sessions)
+    status: Status = "partial" if problems else "no_op" if idle else "ok"
+    return Report(
+        "adopt",
+        status,
+        {"sessions": sessions, "transaction_id": done.transaction_id},
+        ExitCode.PARTIAL if problems else ExitCode.OK,
+        plan.notices,
+        tuple(problems),
+    )
+
+
+_RESULTS = {"adopt": "adopted", "skip": "skipped", "refuse": "refused"}
+
+
+def _refusals(plan: AdoptionPlan) -> list[Problem]:
+    return [
+        Problem(one.obstacle.code, one.obstacle.message, one.obstacle.hint, one.origin_id)
+        for one in plan.sessions
+        if one.obstacle is not None and one.action == "refuse"
+    ]

@@ -1,0 +1,24 @@
+"""``prune-invalid-mappings``: mappings whose session is gone go."""
+
+from __future__ import annotations
+
+import click
+
+from ..rebuilding import plan_pruning
+from ..report.envelope import Report
+from .options import common, home_of
+from .rewriting import rewriting_report
+
+
+@click.command("prune-invalid-mappings")
+@click.option("--execute", "do_it", is_flag=True, help="Do it. Without this, only show.")
+@common
+def command(do_it: bool, codex_home: str | None, as_json: bool) -> Report:
+    """Take mappings out of the sidecars whose local session is gone.
+
+    Without --execute it only shows what would change.
+    """
+    del as_json
+    return rewriting_report(
+        "prune-invalid-mappings", home_of(codex_home), plan_pruning, do_it=do_it
+    )

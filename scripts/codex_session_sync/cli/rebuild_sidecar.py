@@ -1,0 +1,29 @@
+"""``rebuild-sidecar``: what is left tells which session stands for which."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import click
+
+from ..rebuilding import plan_rebuild
+from ..report.envelope import Report
+from ..report.progress import byte_progress
+from .options import common, home_of
+from .rewriting import rewriting_report
+
+
+@click.command("rebuild-sidecar")
+@click.option("--execute", "do_it", is_flag=True, help="Do it. Without this, only show.")
+@common
+def command(do_it: bool, codex_home: str | None, as_json: bool) -> Report:
+    """Make the sidecars anew from the journal, the transcripts, and what sidecars are left.
+
+    Also after a home, or part of it, was put back from a backup. Without --execute it only shows
+    what would change.
+    """
+    del as_json
+    home = home_of(codex_home)
+    with byte_progress("checking", None) as progress:
+        planning = partial(plan_rebuild, progress=progress)
+        return rewriting_report("rebuild-sidecar", home, planning, do_it=do_it)

@@ -1,0 +1,24 @@
+"""``replay-transactions-sidecar``: the sidecars as the journal has them."""
+
+from __future__ import annotations
+
+import click
+
+from ..report.envelope import Report
+from ..retelling import plan_replay
+from .options import common, home_of
+from .rewriting import rewriting_report
+
+
+@click.command("replay-transactions-sidecar")
+@click.option("--execute", "do_it", is_flag=True, help="Do it. Without this, only show.")
+@common
+def command(do_it: bool, codex_home: str | None, as_json: bool) -> Report:
+    """Make the sidecars what the journal says, whatever the transcripts tell.
+
+    Without --execute it only shows what would change.
+    """
+    del as_json
+    return rewriting_report(
+        "replay-transactions-sidecar", home_of(codex_home), plan_replay, do_it=do_it
+    )

@@ -1,0 +1,125 @@
+"""What the home holds of sessions, read as far as checks need it: one head, two columns a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..codex.home import CodexHome
+from ..codex.inventory import RolloutIndex, read_head
+from ..codex.rollout import base_name
+from ..codex.session_index import read_index
+from ..codex.state_db import open_for_reading
+from ..errors import HomeError, SessionError
+from ..model import RolloutFile
+from .finding import Finding, of_error
+
+COLUMNS = ("id", "rollout_path")
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """The transcripts, row paths and names of a home, and what could not be read of them.
+
+    ``unreadable`` holds the sessions whose newest file does not begin as it must.
+    """
+
+    home: CodexHome
+    rollouts: RolloutIndex
+    row_paths: Mapping[str, str]
+    names: Mapping[str, str]
+    unreadable: frozenset[str]
+    findings: tuple[Finding, ...] = field(default=())
+
+    def tip(self, session_id: str) -> RolloutFile | None:
+        """The newest file of a session, as local.LocalSessions has it."""
+        return self.rollouts.tip(session_id, base_name(self.row_paths.get(session_id)))
+
+    def tips(self) -> Iterator[RolloutFile]:
+        """The newest file of every session."""
+        for session_id in self.rollouts.threads():
+            tip = self.tip(session_id)
+            if tip is not None:
+                yield tip
+
+
+def read_holding(home: CodexHome) -> Holding:
+    """The sessions of a home; a database that cannot be read is a finding."""
+    rollouts = home.rollouts()
+    findings: list[Finding] = []
+    paths: dict[str, str] = {}
+    try:
+        paths = dict(_row_paths(home))
+    except HomeError as error:
+        findings.append(of_error(error))
+    found = Holding(home, rollouts, paths, read_index(home.session_index), frozenset())
+    unreadable: set[str] = set()
+    for tip in found.tips():
+        try:
+            read_head(tip)
+        except SessionError as error:
+            unreadable.add(tip.thread_id)
+            findings.append(of_error(error, path=relative(home, tip.path)))
+    return Holding(home, rollouts, paths, found.names, frozenset(unreadable), tuple(findings))
+
+
+def misplaced_rows(holding: Holding) -> Iterator[Finding]:
+    """Rows that name another place than that of their session's transcript."""
+    for session_id, text in sorted(holding.row_paths.items()):
+        files = holding.rollouts.files(session_id)
+        if not files:
+            yield Finding(
+                "row_without_transcript",
+                f"the database names {text}; this home has no transcript of the session",
+                session_id,
+            )
+        elif not any(_names(text, file) for file in files):
+            tip = holding.tip(session_id) or files[-1]
+            where = relative(holding.home, tip.path)
+            outside = not Path(text).is_relative_to(holding.home.path)
+            moved = "the home was moved or copied" if outside else "the file was moved"
+            yield Finding(
+                "row_elsewhere",
+                f"the database looks for the transcript at {text}: {moved}, and Codex does not "
+                "mend such a row",
+                session_id,
+                path=where,
+            )
+
+
+def names_of_none(holding: Holding) -> Iterator[Finding]:
+    """Names in the index whose session is neither a file nor a row here."""
+    for session_id, name in sorted(holding.names.items()):
+        if not holding.rollouts.files(session_id) and session_id not in holding.row_paths:
+            yield Finding(
+                "name_without_session",
+                f"session_index.jsonl names {name!r}, and its session is not here",
+                session_id,
+                path=holding.home.session_index.name,
+            )
+
+
+def relative(home: CodexHome, path: Path) -> str:
+    """A path of the home as reports show it."""
+    return path.relative_to(home.path).as_posix()
+
+
+def _row_paths(home: CodexHome) -> Iterator[tuple[str, str]]:
+    with open_for_reading(home.state_db) as database:
+        if database is not None:
+            for row in database.rows("threads", only=COLUMNS):
+                yield str(row["id"]), str(row.get("rollout_path"))
+
+
+def _names(text: str, file: RolloutFile) -> bool:
+    """Whether a row's path leads to a file; a compressed one goes under its plain name too."""
+    plain = str(file.path).removesuffix(".zst")
+    if text.removesuffix(".zst") == plain:
+        return True
+    if (
+        base_name(text) != Path(text).name
+        or Path(text).name.removesuffix(".zst") != Path(plain).name
+    ):
+        return False
+    return str(Path(text).resolve()).removesuffix(".zst") == plain

@@ -65,14 +65,20 @@ class Retold:
             self.texts[lineage] = operation.after
             return
         now, before, after = map(by_pair_as_written, (known, operation.before, operation.after))
-        changed = [p for p in before.keys() | after.keys() if before.get(p) != after.get(p)]
+        changed = [
+            pair
+            for pair in before.keys() | after.keys()
+            if before.get(pair) != after.get(pair) != now.get(pair)
+        ]
         for pair in changed:
             if pair in now:
                 self._earlier.setdefault((lineage, pair), []).append(orjson.dumps(now.pop(pair)))
             if pair in after:
                 now[pair] = after[pair]
-        same = known == operation.before
-        self.texts[lineage] = operation.after if same else document(now, lineage)
+        if known == operation.before:
+            self.texts[lineage] = operation.after
+        elif changed:
+            self.texts[lineage] = document(now, lineage)
 
 
 def retell(journal: Journal) -> Retold:

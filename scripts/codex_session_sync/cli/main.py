@@ -21,6 +21,7 @@ from ..report.envelope import Problem, Report, envelope, failure
 COMMANDS = {
     "inspect-package": "inspect_package",
     "sync": "sync",
+    "pack": "pack",
     "list-transactions": "list_transactions",
     "show-transaction": "show_transaction",
     "rollback": "rollback",
@@ -60,6 +61,7 @@ def cli() -> None:
       codex-session-sync demo
       codex-session-sync inspect-package PACKAGE
       codex-session-sync sync PACKAGE --execute
+      codex-session-sync pack -o PACKAGE
     """
 
 

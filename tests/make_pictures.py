@@ -50,6 +50,7 @@ _FONTS_AT_HAND = "ui-monospace, Menlo, Consolas, monospace"
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _VARYING = re.compile(
     r"\d{8}T\d{12}Z(?:-[0-9a-f]{8})?|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z|codex-session-sync-demo-\w+"
+    r"|SHA-256 [0-9a-f]{64}|\d+(?:\.\d)? (?:bytes|[kM]B)"
 )
 
 

@@ -25,7 +25,7 @@ from .lineage.sidecar import Mapping as SessionMapping
 from .lineage.sidecar import Mappings, Pair, fingerprint
 from .local import LocalSessions
 from .localize import origin_id
-from .model import Json, Notice, Relation, SessionPlan, Transcript
+from .model import Json, Notice, Outline, Relation, SessionPlan, Transcript
 from .package.sessions import Package
 from .plan import make_plan
 from .rewriting import Failures, rewrite
@@ -243,9 +243,10 @@ class _Adopting:
         return self._unless_mapped(found, lambda known: known == pair)
 
     def _linked(
-        self, origin: str, incoming: Transcript, local: Transcript, metadata: Json
+        self, origin: str, incoming: Outline, local: Transcript, metadata: Json
     ) -> Adoption:
         common = common_entries(incoming.chain, local.chain)
+        size = incoming.size if isinstance(incoming, Transcript) else 0
         name = self.local.metadata(local.session_id)["name"]
         words = name or incoming.facts.first_user_message
         return Adoption(
@@ -259,7 +260,7 @@ class _Adopting:
             SessionMapping(
                 origin,
                 local.session_id,
-                fingerprint(incoming.chain, incoming.size),
+                fingerprint(incoming.chain, size),
                 fingerprint(local.chain, local.size),
                 metadata,
                 "",
@@ -302,7 +303,7 @@ _MAPPED = Obstacle("mapped_already", "a sidecar tells of it")
 _NOT_HERE = Obstacle("not_here", "no local session is the same; a sync brings it in")
 
 
-def _moment(transcript: Transcript) -> Json:
+def _moment(transcript: Outline) -> Json:
     """The time of the last record, as METADATA has it: a package of a later state is newer."""
     moment = parse_time(transcript.facts.last_timestamp)
     return {} if moment is None else {MOMENT: int(moment.timestamp() * 1000)}

@@ -14,7 +14,7 @@ from .durable import sync_all
 from .errors import SessionError, SyncError
 from .journal.log import TransactionLog
 from .locks import codex_thread_lock
-from .model import RESULT_OF, Result, SessionOutcome, SessionPlan
+from .model import RESULT_OF, Result, SessionOutcome, SessionPlan, Transcript
 from .policy import Policy
 from .staging import Staged, Stager
 
@@ -81,7 +81,7 @@ def _batches(plans: Sequence[SessionPlan]) -> Iterator[list[SessionPlan]]:
     batch: list[SessionPlan] = []
     size, targets = 0, set[str]()
     for plan in plans:
-        assert plan.transcript is not None
+        assert isinstance(plan.transcript, Transcript)
         assert plan.target is not None
         length, target = plan.transcript.size, plan.target.session_id
         full = len(batch) == BATCH_SESSIONS or size + length > BATCH_BYTES

@@ -15,7 +15,7 @@ from .lineage.classify import Candidate
 from .lineage.fingerprint import common_entries, lineage_id, links_of
 from .lineage.kinship import origin_moment
 from .lineage.sidecar import Mapping, mappings_of, read_sidecar
-from .model import Counterpart, Json, Notice, RolloutFile, Row, Transcript
+from .model import Counterpart, Json, Notice, Outline, RolloutFile, Row, Transcript
 from .transcript import first_link, scan
 
 
@@ -47,7 +47,7 @@ class LocalSessions:
         """A local file for a segment that a package's history continues."""
         return self.rollouts.segment(segment_id)
 
-    def claimed(self, incoming: Transcript) -> list[Candidate]:
+    def claimed(self, incoming: Outline) -> list[Candidate]:
         """The session of the same id, and those that the sidecar says stand for the incoming one.
 
         One of another id that has lost its first entry stands for it no more.
@@ -58,7 +58,7 @@ class LocalSessions:
         others = self._candidates([i for i in mapped if i != incoming.session_id], claimed=True)
         return [*(c for c in others if common_entries(incoming.chain, c.chain)), *same]
 
-    def kin(self, incoming: Transcript) -> list[Candidate]:
+    def kin(self, incoming: Outline) -> list[Candidate]:
         """The sessions that begin with the same entry and are no other fork of it."""
         if not incoming.chain.links:
             return []
@@ -101,7 +101,7 @@ class LocalSessions:
         tip = self.transcript(session_id).file
         return tuple(file for file in self.rollouts.files(session_id) if file != tip)
 
-    def mappings(self, incoming: Transcript) -> list[Mapping]:
+    def mappings(self, incoming: Outline) -> list[Mapping]:
         """What the sidecar of the incoming session's lineage says of it."""
         origin = incoming.session_id
         if origin not in self._mappings:
@@ -122,7 +122,7 @@ class LocalSessions:
                 found.append(entries)
         return max(found)
 
-    def standing_for(self, origin: str, fork: Transcript) -> str | None:
+    def standing_for(self, origin: str, fork: Outline) -> str | None:
         """The local session that stands for one that ``fork`` was forked from, by the sidecar."""
         lineage = lineage_id(fork.chain, fork.session_id)
         here = {

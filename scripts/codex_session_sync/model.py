@@ -190,15 +190,24 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Transcript:
-    """A session's whole history, inherited parts resolved, fingerprinted in one pass."""
+class Outline:
+    """What comparing a session takes, without its records.
+
+    A package may tell it of itself; then ``meta`` and ``facts`` hold what reports need and no more.
+    """
 
     session_id: str
     meta: Json
     mode: HistoryMode
-    slices: tuple[ScannedSlice, ...]
     chain: Chain
     facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript(Outline):
+    """A session's whole history, inherited parts resolved, fingerprinted in one pass."""
+
+    slices: tuple[ScannedSlice, ...]
     ends: array[int]
     """For each entry the byte at which it ends, counted over all slices."""
     tail: frozenset[str]
@@ -288,15 +297,16 @@ class Counterpart:
 class SessionPlan:
     """What a sync will do with one session, and why.
 
-    ``transcript`` is None only where it could not be read; ``reason`` is a stable code when the
-    action is skip or refuse. ``counterpart`` is what a diverged or colliding session met here.
+    ``transcript`` is None only where it could not be read, and a whole Transcript where the plan is
+    executed and writes. ``reason`` is a stable code when the action is skip or refuse;
+    ``counterpart`` is what a diverged or colliding session met here.
     """
 
     session: PackagedSession
     decision: Decision
     action: Action
     reason: str | None
-    transcript: Transcript | None
+    transcript: Outline | None
     message: str | None = None
     hint: str | None = None
     notices: tuple[Notice, ...] = ()

@@ -25,6 +25,7 @@ from .model import (
     Action,
     Classification,
     Decision,
+    Outline,
     PackagedSession,
     Plan,
     Relation,
@@ -75,7 +76,7 @@ class _Planner:
     choices: Choices
     progress: Progress | None
     _done: dict[str, SessionPlan] = field(default_factory=dict)
-    _written: dict[str, Transcript] = field(default_factory=dict)
+    _written: dict[str, Outline] = field(default_factory=dict)
     """What this plan extends or branches, by local id, as it will be."""
     _taken: set[str] = field(default_factory=set)
     """The ids that this plan gives."""
@@ -83,26 +84,29 @@ class _Planner:
     def plan(self, chosen: list[PackagedSession]) -> tuple[SessionPlan, ...]:
         """A plan for each session, in the given order."""
         read = {session.session_id: self._read(session) for session in chosen}
-        metas = {i: t.meta for i, t in read.items() if isinstance(t, Transcript)}
+        metas = {i: t.meta for i, t in read.items() if isinstance(t, Outline)}
         by_id = {session.session_id: session for session in chosen}
         for session_id in ancestors_first(descent(metas), self._preferred(read)):
             transcript = read[session_id]
-            assert isinstance(transcript, Transcript)
+            assert isinstance(transcript, Outline)
             self._done[session_id] = self._decided(by_id[session_id], transcript)
         for session_id, error in read.items():
             if isinstance(error, SessionError):
                 self._done[session_id] = _refused(by_id[session_id], error, None)
         return tuple(self._done[session.session_id] for session in chosen)
 
-    def _preferred(self, read: Mapping[str, Transcript | SessionError]) -> list[str]:
+    def _preferred(self, read: Mapping[str, Outline | SessionError]) -> list[str]:
         """Sessions that are here by their id come first, then longer ones."""
-        found = {i: t for i, t in read.items() if isinstance(t, Transcript)}
+        found = {i: t for i, t in read.items() if isinstance(t, Outline)}
         return sorted(found, key=lambda i: (self.local.tip(i) is None, -len(found[i].chain)))
 
     def _lookup(self, segment: str) -> RolloutFile | None:
         return self.package.rollouts.segment(segment) or self.local.segment(segment)
 
-    def _read(self, session: PackagedSession) -> Transcript | SessionError:
+    def _read(self, session: PackagedSession) -> Outline | SessionError:
+        told = self.package.outlines.get(session.session_id)
+        if told is not None:
+            return told
         if session.file is None:
             return SessionError(
                 "transcript_missing",
@@ -139,7 +143,7 @@ class _Planner:
                     session_id=transcript.session_id,
                 )
 
-    def _decided(self, session: PackagedSession, transcript: Transcript) -> SessionPlan:
+    def _decided(self, session: PackagedSession, transcript: Outline) -> SessionPlan:
         try:
             decision = self._classified(transcript)
         except SessionError as error:
@@ -166,7 +170,7 @@ class _Planner:
             return plan
         return explained(replace(plan, counterpart=self.local.counterpart(local_id)))
 
-    def _classified(self, transcript: Transcript) -> Decision:
+    def _classified(self, transcript: Outline) -> Decision:
         """The verdict by the claimed candidates, or, where that is not a continuation, by all.
 
         Sessions count with what this plan has already decided to write of them.
@@ -196,7 +200,7 @@ class _Planner:
             for c in candidates
         ]
 
-    def _targeted(self, plan: SessionPlan, transcript: Transcript) -> SessionPlan:
+    def _targeted(self, plan: SessionPlan, transcript: Outline) -> SessionPlan:
         """The plan with where the session goes."""
         session, decision = plan.session, plan.decision
         moved = self._moved(transcript)
@@ -222,7 +226,7 @@ class _Planner:
         self._taken.add(target.session_id)
         return replace(plan, target=target)
 
-    def _free_id(self, kind: str, transcript: Transcript, common: int) -> str:
+    def _free_id(self, kind: str, transcript: Outline, common: int) -> str:
         """The derived id; a further one where another session has it, such as a cut off branch."""
         for number in count():
             found = _derived_id(kind, transcript, common, number)
@@ -230,7 +234,7 @@ class _Planner:
                 return found
         raise AssertionError
 
-    def _extended(self, plan: SessionPlan, transcript: Transcript) -> SessionPlan:
+    def _extended(self, plan: SessionPlan, transcript: Outline) -> SessionPlan:
         local_id = plan.decision.local_session_id
         assert local_id is not None
         if local_id in self._written:
@@ -245,7 +249,7 @@ class _Planner:
         target = Target(local_id, self.local.transcript(local_id))
         return replace(plan, target=target)
 
-    def _moved(self, transcript: Transcript) -> Mapping[str, str]:
+    def _moved(self, transcript: Outline) -> Mapping[str, str]:
         """The ids here of the sessions that this one descends from, where they are others.
 
         A fork stays with the session of its parent's id as long as that holds what it inherited.
@@ -258,7 +262,7 @@ class _Planner:
                 found[str(ancestor)] = str(here)
         return found
 
-    def _here(self, ancestor: str, transcript: Transcript, *, forked: bool) -> str | None:
+    def _here(self, ancestor: str, transcript: Outline, *, forked: bool) -> str | None:
         """The local session that an ancestor stands under, as plan or sidecar tell; else None."""
         done = self._done.get(ancestor)
         if done is None or done.action is Action.REFUSE or done.transcript is None:
@@ -274,7 +278,7 @@ def _local_id(plan: SessionPlan) -> str | None:
     return plan.target.session_id if plan.target else plan.decision.local_session_id
 
 
-def _derived_id(kind: str, transcript: Transcript, common: int, number: int = 0) -> str:
+def _derived_id(kind: str, transcript: Outline, common: int, number: int = 0) -> str:
     """An id that the same line gets again, from its origin and the entry that sets it apart.
 
     ``number`` tells apart ids that would else be the same.
@@ -295,7 +299,7 @@ def _branch_name(plan: SessionPlan, package: Package) -> str:
 
 
 def _refused(
-    session: PackagedSession, error: SessionError, transcript: Transcript | None
+    session: PackagedSession, error: SessionError, transcript: Outline | None
 ) -> SessionPlan:
     entries = len(transcript.chain) if transcript else 0
     decision = Decision(Classification.NEW_LINEAGE, Relation.NONE, None, entries, None, 0)

@@ -55,7 +55,7 @@ class Stager:
     def stage(self, plan: SessionPlan) -> Staged:
         """Write what a plan adds to the home. Raises SessionError, OSError; then nothing stays."""
         transcript, target = plan.transcript, plan.target
-        assert transcript is not None
+        assert isinstance(transcript, Transcript)
         assert target is not None
         identity = Identity(target.session_id, target.branch_of, target.moved)
         rewriter = Rewriter(transcript, self.policy, identity)

@@ -20,11 +20,11 @@ from .model import (
     Counterpart,
     Json,
     Notice,
+    Outline,
     Plan,
     Result,
     SessionOutcome,
     SessionPlan,
-    Transcript,
     brings_metadata_only,
 )
 from .policy import Policy
@@ -138,7 +138,7 @@ def session_json(plan: SessionPlan, outcome: SessionOutcome | None = None) -> Js
     return document
 
 
-def _described(transcript: Transcript) -> Json:
+def _described(transcript: Outline) -> Json:
     """What tells a person which session it is."""
     facts, meta = transcript.facts, transcript.meta
     return {

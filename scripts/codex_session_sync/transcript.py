@@ -25,7 +25,17 @@ from .codex.rollout import (
 )
 from .errors import SessionError
 from .lineage.fingerprint import Fingerprinter, is_entry
-from .model import EditKind, Facts, Json, Notice, RolloutFile, ScannedSlice, Slice, Transcript
+from .model import (
+    EditKind,
+    Facts,
+    Json,
+    Notice,
+    Outline,
+    RolloutFile,
+    ScannedSlice,
+    Slice,
+    Transcript,
+)
 
 Progress = Callable[[int], None]
 """Told of bytes read, as they are read."""
@@ -48,9 +58,9 @@ def scan(tip: RolloutFile, lookup: SegmentLookup, progress: Progress | None = No
         tip.thread_id,
         meta,
         mode,
-        scanned,
         pass_.fingerprinter.chain(),
         pass_.facts.freeze(meta),
+        scanned,
         pass_.fingerprinter.ends(),
         frozenset(pass_.tail),
         frozenset(pass_.fingerprinter.taken_back),
@@ -75,7 +85,7 @@ def first_link(tip: RolloutFile, lookup: SegmentLookup) -> str | None:
     return None
 
 
-def notices(transcript: Transcript) -> tuple[Notice, ...]:
+def notices(transcript: Outline) -> tuple[Notice, ...]:
     """What is to be told of a transcript that can be read: lines of it that are no records."""
     found = []
     facts = transcript.facts

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from .model import Action, Classification, Decision, Relation, SessionPlan, Transcript
+from .model import Action, Classification, Decision, Outline, Relation, SessionPlan
 
 Diverged = Literal["branch", "refuse"]
 Collision = Literal["refuse", "import-as-new"]
@@ -79,7 +79,7 @@ def explained(plan: SessionPlan) -> SessionPlan:
     return replace(plan, message=message)
 
 
-def _portrait(name: str | None, transcript: Transcript) -> str:
+def _portrait(name: str | None, transcript: Outline) -> str:
     """What tells a session from others: its words, how long it is, when and where it was."""
     facts, meta = transcript.facts, transcript.meta
     words = " ".join(str(name or facts.first_user_message or "without words").split())

@@ -141,6 +141,8 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
     (_synced, ("inspect-package", "PKG"), "ok"),
     (_synced, ("sync", "PKG"), "no_op"),
     (_synced, ("sync", "PKG", "--execute"), "no_op"),
+    (_synced, ("pack", "-o", "OUT"), "ok"),
+    (_synced, ("pack", "-o", "OUT", "--archived", "--format", "transfer-v1"), "ok"),
     (_nothing, ("list-transactions",), "ok"),
     (_synced, ("list-transactions",), "ok"),
     (_synced, ("show-transaction", "TRANSACTION"), "ok"),
@@ -192,7 +194,7 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
 
 
 def _filled(arguments: tuple[str, ...], place: Place) -> list[str]:
-    known = {"PKG": str(place.package)}
+    known = {"PKG": str(place.package), "OUT": str(place.root / "out")}
     if "TRANSACTION" in arguments:
         known["TRANSACTION"] = only_transaction(place)
     return [known.get(argument, argument) for argument in arguments]
@@ -216,6 +218,7 @@ def test_an_error_of_any_command_fits_the_schema(place: Place, command: str) -> 
     arguments = {
         "inspect-package": ["PKG"],
         "sync": ["PKG"],
+        "pack": ["-o", "OUT"],
         "show-transaction": ["x"],
         "rollback": ["x"],
         "demo": ["--codex-home", str(place.root)],
@@ -279,6 +282,10 @@ USAGE: list[tuple[tuple[str, ...], str, str]] = [
     (("sync", "PKG", "--session", "…"), "sync", "session_unknown"),
     (("inspect-package", "PKG", "--session", "019cac"), "inspect-package", "session_ambiguous"),
     (("sync", "PKG", "--limit", "files=many"), "sync", "limit_invalid"),
+    (("pack",), "pack", "usage"),
+    (("pack", "-o", "OUT", "--since", "soon"), "pack", "usage"),
+    (("pack", "-o", "OUT"), "pack", "selection_empty"),
+    (("pack", "-o", "PKG"), "pack", "output_exists"),
     (("list-transactions", "more"), "list-transactions", "usage"),
     (("show-transaction",), "show-transaction", "usage"),
     (("show-transaction", "x"), "show-transaction", "transaction_unknown"),

@@ -23,6 +23,8 @@ SIGNALS = {129, 130, 141, 143}
 
 OBJECTS = {
     "package": ("package",),
+    "packed package": ("packed_package",),
+    "packed session": ("packed_session",),
     "session": ("session", "executed_session"),
     "counts": ("executed/properties/counts",),
     "adoption": ("adoption", "adopted_session"),

@@ -55,6 +55,25 @@ def test_a_long_transcript_in_little_memory(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the POSIX resource module")
+@pytest.mark.parametrize("form", ["native", "transfer-v1"])
+def test_a_long_transcript_is_packed_in_little_memory(
+    package: Path, form: str, tmp_path: Path
+) -> None:
+    home, new, out = tmp_path / "home", tmp_path / "new", tmp_path / "out"
+    [rollout] = package.iterdir()
+    folder = home / "sessions" / "2026" / "03" / "02"
+    folder.mkdir(parents=True)
+    os.link(rollout, folder / rollout.name)
+    new.mkdir()
+    _, peak = measured("pack", "-o", str(out), "--format", form, home=home)
+    assert peak < LIMIT_KIB
+    for command in (["inspect-package"], ["sync", "--execute", "--no-prime"]):
+        report, peak = measured(*command, str(out), home=new)
+        assert report["data"]["sessions"][0]["classification"] == "new_lineage"
+        assert peak < LIMIT_KIB
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the POSIX resource module")
 @pytest.mark.parametrize("found", ["lost", "still there"])
 def test_the_lists_of_many_sessions_in_little_memory(many: Path, found: str) -> None:
     options = ["rebuild-index", "--max-threads", "0", "--execute"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -171,11 +172,30 @@ def transfer(source: Source, target: Path) -> Path:
     return packup(source.home.home, target)
 
 
+def pack(home: CodexHome, out: Path, *options: str) -> Answer:
+    """Pack a home's sessions, archived ones too."""
+    return call(home, "pack", "-o", out, "--archived", *options)
+
+
+def native(source: Source, target: Path) -> Path:
+    """Make a native package."""
+    assert pack(source.home, target).code == 0
+    return target
+
+
+def transfer_by_pack(source: Source, target: Path) -> Path:
+    """Make a package in the first-import tool's layout."""
+    assert pack(source.home, target, "--format", "transfer-v1").code == 0
+    return target
+
+
 FORMS: Mapping[str, Callable[[Source, Path], Path]] = {
     "database": with_database,
     "files": without_database,
     "rollouts": rollouts_only,
     "transfer": transfer,
+    "native": native,
+    "transfer by pack": transfer_by_pack,
 }
 
 
@@ -316,7 +336,7 @@ class Case:
 
 def outcome_of(home: CodexHome, package: Path, own: Collection[str] = ()) -> Outcome:
     """Sync a package into a home that already has the sessions `own`; look before and after."""
-    package_before, before = tree_digest(package), holdings(home.home)
+    package_before, before = _digest(package), holdings(home.home)
     inspected, planned = inspect(home, package), plan(home, package)
     after_plan = holdings(home.home)
     done = sync(home, package)
@@ -331,7 +351,7 @@ def outcome_of(home: CodexHome, package: Path, own: Collection[str] = ()) -> Out
         done=done,
         again=again,
         package_before=package_before,
-        package_after=tree_digest(package),
+        package_after=_digest(package),
         before=before,
         after_plan=after_plan,
         after=after,
@@ -341,6 +361,12 @@ def outcome_of(home: CodexHome, package: Path, own: Collection[str] = ()) -> Out
         order=listed(home) if home.version == CURRENT else [],
         parity=doctor(home) if home.version == CURRENT else {},
     )
+
+
+def _digest(package: Path) -> dict[str, str]:
+    if package.is_dir():
+        return tree_digest(package)
+    return {package.name: hashlib.sha256(package.read_bytes()).hexdigest()}
 
 
 WITHOUT_ROWS = frozenset({"files", "rollouts"})

@@ -65,6 +65,8 @@ CHANGED_BY_FORM: dict[str, dict[str, dict[str, Any]]] = {
     "files": {},
     "rollouts": {"legacy_named": {"name": None}, "legacy_archived": {"archived": False}},
     "transfer": {"legacy_named": {"name": None}},
+    "native": {},
+    "transfer by pack": {},
 }
 
 
@@ -198,7 +200,10 @@ def test_a_base_that_is_a_segment_is_looked_for_in_vain(
 # -- archives -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("form", "kind"), list(zip(FORMS, KINDS, strict=True)))
+DIRECTORIES = ("database", "files", "rollouts", "transfer")
+
+
+@pytest.mark.parametrize(("form", "kind"), list(zip(DIRECTORIES, KINDS, strict=True)))
 def test_an_archive_is_as_good_as_its_directory(
     model: ModelServer, source: Source, tmp_path: Path, form: str, kind: str
 ) -> None:

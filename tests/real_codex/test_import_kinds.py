@@ -76,6 +76,8 @@ CHANGED: dict[str, dict[str, dict[str, Any]]] = {
         "legacy_named": {"name": None},
     },
     "transfer": {"legacy_named": {"name": None}},
+    "native": {},
+    "transfer by pack": {},
 }
 
 # The first-import tool packs the one file that a row names: a reverted session lacks its older
@@ -93,6 +95,8 @@ REFUSED: dict[str, dict[str, str]] = {
         "compressed_fork_base": "transcript_missing",
         "compressed_fork": "history_base_missing",
     },
+    "native": {},
+    "transfer by pack": {},
 }
 
 

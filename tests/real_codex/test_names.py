@@ -40,6 +40,8 @@ LOST: dict[str, dict[str, str | None]] = {
     "files": {"old titled": None, "old named and titled": "an old name", "mode titled": None},
     "rollouts": dict.fromkeys(SHOWN),
     "transfer": {"old named": None},
+    "native": {},
+    "transfer by pack": {},
 }
 
 

@@ -43,8 +43,8 @@ def command(
 ) -> Report:
     """Tell what is in PKG and what a sync would do. Writes nothing.
 
-    PKG is a package of the first-import tool (a directory, or in a tar, tar.gz, tar.zst or zip
-    file), a Codex home or a copy of one, or a folder of rollouts.
+    PKG is a package that `pack` made or the first-import tool (a directory, or in a tar, tar.gz,
+    tar.zst or zip file), a Codex home or a copy of one, or a folder of rollouts.
 
     \b
     Examples:

@@ -21,6 +21,7 @@ from ..report.envelope import Problem, Report, envelope, failure
 COMMANDS = {
     "inspect-package": "inspect_package",
     "sync": "sync",
+    "pack": "pack",
     "adopt": "adopt",
     "list-transactions": "list_transactions",
     "show-transaction": "show_transaction",
@@ -65,6 +66,7 @@ def cli() -> None:
       codex-session-sync demo
       codex-session-sync inspect-package PACKAGE
       codex-session-sync sync PACKAGE --execute
+      codex-session-sync pack -o PACKAGE
     """
 
 

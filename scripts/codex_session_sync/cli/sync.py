@@ -23,6 +23,7 @@ from ..recovery import unfinished_notices
 from ..report.envelope import Report, Status
 from ..report.progress import byte_progress
 from ..sync import Execution, counts, execute, is_idle, not_executed, session_json
+from ..unpacking import with_transcripts
 from ..verdict import Choices, Collision, Diverged
 from .options import (
     choice_options,
@@ -90,13 +91,14 @@ def command(
         plan = _plan(package, home, sessions, choices)
         if not do_it:
             return _planned(plan, home)
+        plan = _whole(plan, package)
         if not known and is_idle(plan):
             return _executed(plan, not_executed(plan))
         if not known:
             # The first sync of this home: the lock makes its folder, so the plan came before it.
             stack.enter_context(home_lock(home.sync_dir, "sync"))
             if Journal(home.sync_dir).ids():
-                plan = _plan(package, home, sessions, choices)
+                plan = _whole(_plan(package, home, sessions, choices), package)
         with byte_progress("writing", package.summary()["bytes"]) as progress:
             policy = local_policy(home, trusted=trust_package)
             done = execute(
@@ -108,6 +110,11 @@ def command(
 def _plan(package: Package, home: CodexHome, sessions: tuple[str, ...], choices: Choices) -> Plan:
     with byte_progress("reading", package.summary()["bytes"]) as progress:
         return make_plan(package, home, only=sessions, choices=choices, progress=progress)
+
+
+def _whole(plan: Plan, package: Package) -> Plan:
+    with byte_progress("verifying", package.summary()["bytes"]) as progress:
+        return with_transcripts(plan, package, progress)
 
 
 def _planned(plan: Plan, home: CodexHome) -> Report:

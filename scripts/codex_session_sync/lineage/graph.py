@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import networkx as nx
 
@@ -38,3 +38,17 @@ def ancestors_first(graph: nx.DiGraph[str], order: Sequence[str]) -> list[str]:
         for group in nx.lexicographical_topological_sort(groups, key=lambda g: rank[g])
         for session_id in sorted(members[group], key=lambda i: place[i])
     ]
+
+
+def with_needed(chosen: Iterable[str], needs: Callable[[str], Iterable[str]]) -> set[str]:
+    """The chosen sessions and, step by step, all that they need; each is asked once."""
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_nodes_from(chosen)
+    pending = list(graph)
+    while pending:
+        session_id = pending.pop()
+        for needed in needs(session_id):
+            if needed not in graph:
+                pending.append(needed)
+            graph.add_edge(session_id, needed)
+    return set(graph)

@@ -45,11 +45,13 @@ __all__ = [
     "PackageTree",
     "Progress",
     "is_wanted",
+    "locate",
     "open_tree",
     "parse_limits",
+    "private_folder",
 ]
 
-Container = Literal["directory"] | ArchiveKind
+Container = Literal["directory", "file"] | ArchiveKind
 
 _JUNCTION = 0xA0000003
 """Windows' reparse tag of a directory junction, which ``is_symlink`` does not count as a link."""
@@ -110,7 +112,7 @@ def open_tree(
     ``package_empty``, ``package_damaged``, ``package_unsafe``, ``package_changed``,
     ``package_not_staged``.
     """
-    path, status = _locate(source)
+    path, status = locate(source)
     sieve = Sieve(limits, wanted, strict_names=stat.S_ISREG(status.st_mode))
     if stat.S_ISDIR(status.st_mode):
         listed = {file.name: file for file in _walk(path, status, sieve)}
@@ -118,13 +120,13 @@ def open_tree(
         return
     if not stat.S_ISREG(status.st_mode):
         raise not_a_package("it is neither a folder nor a regular file")
-    with _private_folder(staging) as folder:
+    with private_folder(staging) as folder:
         stage = Staging(folder)
         kind = unpack(path, sieve, stage, limits, progress)
         yield _tree(source, kind, sieve, stage.files)
 
 
-def _locate(source: Path) -> tuple[Path, os.stat_result]:
+def locate(source: Path) -> tuple[Path, os.stat_result]:
     """Where the named package really lies; links are followed here and nowhere else."""
     try:
         path = source.resolve(strict=True)
@@ -157,7 +159,7 @@ def _tree(
 
 
 @contextmanager
-def _private_folder(parent: Path | None) -> Iterator[Path]:
+def private_folder(parent: Path | None) -> Iterator[Path]:
     """A folder of mode 0700, gone afterwards whatever happened."""
     with staging_errors():
         folder = tempfile.TemporaryDirectory(

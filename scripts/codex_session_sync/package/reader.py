@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import PackageError
 from .container import PackageTree, open_tree
 from .members import DEFAULT_LIMITS, Limits
+from .native import is_native, open_native
 from .sessions import Package
 from .snapshot import read_snapshot, snapshot_root
 from .transfer_v1 import MANIFEST, read_transfer
@@ -20,16 +21,25 @@ def open_package(source: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Pack
 
     Raises PackageError.
     """
-    with open_tree(source, limits=limits) as tree:
-        root = _transfer_root(tree)
-        package = read_snapshot(tree) if root is None else read_transfer(tree, root)
+    with _opened(source, limits) as package:
         if not package.sessions:
             raise PackageError(
                 "package_empty",
                 f"{source} holds no sessions",
-                hint="a package is a first-import package, a Codex home or a copy of one",
+                hint="a package is made by `pack` or the first-import tool, or is a Codex home",
             )
         yield package
+
+
+@contextmanager
+def _opened(source: Path, limits: Limits) -> Iterator[Package]:
+    if is_native(source):
+        with open_native(source, limits) as package:
+            yield package
+        return
+    with open_tree(source, limits=limits) as tree:
+        root = _transfer_root(tree)
+        yield read_snapshot(tree) if root is None else read_transfer(tree, root)
 
 
 def _transfer_root(tree: PackageTree) -> str | None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ..codex.inventory import RolloutIndex, rollout_file
-from ..model import Json, Notice, PackagedSession, RolloutFile, Row
+from ..model import Json, Notice, Outline, PackagedSession, RolloutFile, Row
 from .container import PackageTree
 
-Kind = Literal["transfer-v1", "snapshot"]
+Kind = Literal["native", "transfer-v1", "snapshot"]
+
+
+def _in_place(_: Collection[str]) -> None:
+    """What unpacking comes to where all files of a package can be read as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,13 @@ class Package:
     notices: tuple[Notice, ...] = ()
     source_home: str | None = None
     """The ``installation_id`` of the home that it was taken from, where it tells."""
+    outlines: Mapping[str, Outline] = field(default_factory=dict)
+    """What the package itself tells of its sessions, by id; the others are read."""
+    unpack: Callable[[Collection[str]], None] = _in_place
+    """Puts the files of these sessions, of which there are outlines, where they can be read.
+
+    Raises PackageError if any part of the package is damaged.
+    """
 
     def summary(self) -> Json:
         """What reports and the journal say of it."""

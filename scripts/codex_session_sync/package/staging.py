@@ -39,7 +39,7 @@ class Staging:
 
         Raises PackageError (``package_not_staged``), and what ``pieces`` raises.
         """
-        path = self._folder / _own_name(name)
+        path = self._folder / own_name(name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         with staging_errors():
             handle = os.open(path, flags, 0o600)
@@ -56,7 +56,7 @@ class Staging:
         return size
 
 
-def _own_name(name: str) -> str:
+def own_name(name: str) -> str:
     """A file name that depends on ``name`` without containing it.
 
     A database and its write-ahead log keep belonging together: same stem, ``-wal`` added.

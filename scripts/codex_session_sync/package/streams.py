@@ -48,12 +48,12 @@ def damaged(what: str) -> PackageError:
 
 
 @contextmanager
-def reading() -> Iterator[None]:
+def reading(what: str = "it") -> Iterator[None]:
     """Turn what the libraries raise on broken data into PackageError (``package_damaged``)."""
     try:
         yield
     except _BROKEN as error:
-        raise damaged(f"it cannot be read to its end ({shown(str(error))})") from error
+        raise damaged(f"{what} cannot be read to its end ({shown(str(error))})") from error
 
 
 def check_expansion(given: int, taken: int, limits: Limits) -> None:

@@ -1,0 +1,123 @@
+"""``pack``: sessions of the home as a package for another one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from ..codex.rollout import parse_time
+from ..errors import ExitCode
+from ..model import Json
+from ..packing.gathering import gather
+from ..packing.native import Packed
+from ..packing.output import require_free
+from ..packing.pack import Format, Outcome, pack
+from ..packing.selection import Filters, Selection, select
+from ..report.envelope import Problem, Report
+from ..report.progress import byte_progress
+from .options import common, home_of
+
+COMMAND = "pack"
+
+
+def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetime | None:
+    """The moment that an ISO 8601 text names; UTC where it names no zone."""
+    moment = parse_time(value)
+    if value is not None and moment is None:
+        what = f"{value!r} is no date or time such as 2026-03-02 or 2026-03-02T09:00Z"
+        raise click.BadParameter(what)
+    return moment
+
+
+@click.command(COMMAND)
+@click.option(
+    "-o",
+    "out",
+    metavar="OUT",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The package to write; nothing may be there yet.",
+)
+@click.option(
+    "--session", "sessions", multiple=True, metavar="ID", help="Only this session; repeatable."
+)
+@click.option(
+    "--cwd",
+    "cwds",
+    multiple=True,
+    metavar="DIR",
+    help="Only sessions in this directory or below it; repeatable.",
+)
+@click.option("--since", metavar="TIME", callback=_moment, help="Only sessions active since then.")
+@click.option("--archived", is_flag=True, help="Archived sessions as well.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["native", "transfer-v1"]),
+    default="native",
+    show_default=True,
+    help="The kind of package; transfer-v1 becomes a folder or an archive by OUT's suffix.",
+)
+@common
+def command(
+    out: Path,
+    sessions: tuple[str, ...],
+    cwds: tuple[str, ...],
+    since: datetime | None,
+    archived: bool,
+    form: Format,
+    codex_home: str | None,
+    as_json: bool,
+) -> Report:
+    """Write sessions of this home to a package that another home can sync. The home is only read.
+
+    A fork brings the sessions that it continues, a subagent the one that spawned it.
+
+    \b
+    Examples:
+      codex-session-sync pack -o everything.csync --archived
+      codex-session-sync pack -o garden.csync --cwd ~/garden --since 2026-03-01
+      codex-session-sync pack -o garden.tar.zst --format transfer-v1
+    """
+    del as_json
+    home = home_of(codex_home)
+    require_free(out, home)
+    found = gather(home)
+    selection = select(found, Filters(sessions, cwds, since, archived))
+    # Every file is read to be understood and again to be copied.
+    total = 2 * sum(session.file.size for session in selection.sessions if session.file)
+    with byte_progress("packing", total) as progress:
+        outcome = pack(found, selection, out, form, progress)
+    return Report(
+        COMMAND,
+        "partial" if outcome.failed else "ok",
+        _data(outcome, selection),
+        ExitCode.PARTIAL if outcome.failed else ExitCode.OK,
+        errors=tuple(Problem(e.code, e.message, e.hint, e.session_id) for e in outcome.failed),
+    )
+
+
+def _data(outcome: Outcome, selection: Selection) -> Json:
+    return {
+        "package": outcome.package,
+        "sessions": [_session(one, selection) for one in outcome.sessions],
+    }
+
+
+def _session(packed: Packed, selection: Selection) -> Json:
+    session, facts = packed.session, packed.outline.facts
+    title = session.name or (session.row or {}).get("title") or facts.first_user_message
+    words = " ".join(str(title).split()) if title else None
+    return {
+        "session_id": session.session_id,
+        "chosen": session.session_id in selection.chosen,
+        "name": session.name,
+        "title": words and words[:120],
+        "archived": session.archived,
+        "entries": len(packed.outline.chain),
+        "turns": facts.turns,
+        "updated_at": facts.last_timestamp,
+        "bytes": packed.size,
+    }

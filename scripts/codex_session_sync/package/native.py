@@ -1,0 +1,195 @@
+"""Reading a native package: told by its first bytes, known by its manifest, unpacked as needed."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO
+
+from ..codex.inventory import RolloutIndex, rollout_file
+from ..codex.rollout import parse_name, parse_time
+from ..errors import PackageError
+from ..lineage.fingerprint import FINGERPRINT_VERSION
+from ..model import Chain, Json, Outline, PackagedSession, RolloutFile
+from .container import PackageTree, locate, private_folder
+from .members import Limits, PackageFile, shown, unreadable
+from .native_format import START, Part, contents, parts_of, read_manifest, verify
+from .native_manifest import chain_part, load_manifest, outline_of, rollout_part
+from .sessions import Package
+from .staging import Staging, own_name
+from .streams import damaged
+
+CHAINS, ROLLOUTS = "chains/", "rollouts/"
+
+
+def is_native(source: Path) -> bool:
+    """Whether the file at ``source`` begins as a native package; False where it cannot be read."""
+    try:
+        if not stat.S_ISREG(source.stat().st_mode):
+            return False
+        with source.open("rb") as stream:
+            return stream.read(len(START)) == START
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def open_native(source: Path, limits: Limits) -> Iterator[Package]:
+    """The native package at ``source``; what is unpacked is gone on leaving.
+
+    Its manifest and chains are read and verified; the transcripts only by ``Package.unpack``.
+    Raises PackageError.
+    """
+    path, _ = locate(source)
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(path.open("rb"))
+        except OSError as error:
+            raise unreadable("the package", error) from error
+        folder = stack.enter_context(private_folder(None))
+        opened = _Opened(source, stream, limits, folder)
+        package = opened.package()
+        if package.sessions and not package.outlines:
+            opened.unpack([session.session_id for session in package.sessions])
+        yield package
+
+
+@dataclass(slots=True)
+class _Opened:
+    """A package, its manifest read and found to agree with itself."""
+
+    source: Path
+    stream: BinaryIO
+    limits: Limits
+    folder: Path
+    _document: Json = field(init=False)
+    _parts: Mapping[str, Part] = field(init=False)
+    _entries: dict[str, Json] = field(init=False)
+    _files: dict[str, RolloutFile] = field(init=False)
+    _staged: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        where, text = read_manifest(self.stream, self.limits)
+        self._document = load_manifest(text)
+        self._parts = parts_of(self._document, where, self.limits)
+        self._entries = {entry["session_id"]: entry for entry in self._document["sessions"]}
+        _require_consistent(self._document, self._entries, self._parts)
+        self._files = {
+            name: self._rollout(name, part)
+            for name, part in self._parts.items()
+            if name.startswith(ROLLOUTS)
+        }
+
+    def package(self) -> Package:
+        """The package as other stages see it."""
+        files = {
+            name: PackageFile(name, file.path, file.size, file.mtime_ns)
+            for name, file in self._files.items()
+        }
+        known = self._document["fingerprint_version"] == FINGERPRINT_VERSION
+        return Package(
+            "native",
+            PackageTree(self.source, "file", MappingProxyType(files), 0),
+            RolloutIndex(self._files.values()),
+            tuple(self._session(entry) for entry in self._entries.values()),
+            source_home=self._document["origin"]["installation_id"],
+            outlines={i: self._outline(e) for i, e in self._entries.items()} if known else {},
+            unpack=self.unpack,
+        )
+
+    def unpack(self, session_ids: Collection[str]) -> None:
+        """Verify every part; stage those that the transcripts of these sessions go through."""
+        wanted = {name for i in session_ids for name in self._entries[i]["history"]}
+        stage = Staging(self.folder)
+        for name, part in self._parts.items():
+            if name in wanted and name not in self._staged:
+                stage.add(name, 0, contents(self.stream, part, self.limits))
+                self._staged.add(name)
+            else:
+                verify(self.stream, part)
+
+    def _session(self, entry: Json) -> PackagedSession:
+        return PackagedSession(
+            entry["session_id"],
+            self._files[entry["history"][-1]],
+            archived=entry["archived"],
+            row=entry["row"],
+            name=entry["name"],
+            dynamic_tools=tuple(entry["dynamic_tools"]),
+        )
+
+    def _outline(self, entry: Json) -> Outline:
+        name = chain_part(entry["session_id"])
+        part = self._parts.get(name)
+        links = b"".join(contents(self.stream, part, self.limits)) if part else b""
+        chain = Chain(links)
+        if chain.head != entry["head"]:
+            raise damaged(f"part {shown(name)} does not end as its manifest says")
+        return outline_of(entry, chain)
+
+    def _rollout(self, name: str, part: Part) -> RolloutFile:
+        base = name.removeprefix(ROLLOUTS)
+        parsed = parse_name(base)
+        entry = self._entries.get(parsed.thread_id) if parsed else None
+        last = parse_time(entry["facts"].get("last_timestamp")) if entry else None
+        file = rollout_file(
+            self.folder / own_name(name),
+            base,
+            part.size,
+            int(last.timestamp()) * 1_000_000_000 if last else 0,
+            archived=bool(entry and entry["archived"]),
+        )
+        if file is None:
+            raise damaged(f"part {shown(name)} has a name that no rollout has")
+        return file
+
+
+def _require_consistent(
+    document: Json, entries: Mapping[str, Json], parts: Mapping[str, Part]
+) -> None:
+    """Raise PackageError if a part is missing, or one belongs to no session."""
+    if len(entries) != len(document["sessions"]):
+        raise damaged("its manifest has a session twice")
+    used = set()
+    for session_id, entry in entries.items():
+        _require_own(session_id, entry)
+        chain = chain_part(session_id)
+        links = entry["entries"] * Chain.LINK_BYTES
+        if links:
+            used.add(chain)
+        missing = [n for n in (*entry["history"], *[chain] * bool(links)) if n not in parts]
+        if missing:
+            raise damaged(f"part {shown(missing[0])} is missing")
+        if links and parts[chain].size != links:
+            raise damaged(f"part {shown(chain)} does not hold a link for each entry")
+        used.update(entry["history"])
+    for name in parts:
+        if name not in used and _thread_of(name) not in entries:
+            raise damaged(f"part {shown(name)} belongs to no session")
+
+
+def _require_own(session_id: str, entry: Json) -> None:
+    """Raise PackageError if what a session of the manifest brings is another session's."""
+    row, tools = entry["row"], entry["dynamic_tools"]
+    named = {entry["meta"]["id"], _thread_of(entry["history"][-1])}
+    named |= {row["id"]} if row else set()
+    named |= {tool["thread_id"] for tool in tools}
+    if named != {session_id}:
+        raise damaged(f"its manifest has something of another session with {session_id}")
+
+
+def _thread_of(name: str) -> str | None:
+    """The session whose rollout a part is; None for other parts."""
+    parsed = parse_name(name.removeprefix(ROLLOUTS))
+    return (
+        parsed.thread_id if parsed and name == rollout_part(name.removeprefix(ROLLOUTS)) else None
+    )
+
+
+def refuted(session_id: str, why: str) -> PackageError:
+    """The error for a transcript that is not what the manifest says of it."""
+    return damaged(f"the transcript of session {session_id} is not what its manifest says: {why}")

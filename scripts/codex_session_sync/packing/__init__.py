@@ -1,0 +1,1 @@
+"""Making packages from the sessions of a home, which is only read."""

@@ -1,0 +1,85 @@
+"""What a home holds of its sessions beside their records: rows, names, tools, spawn edges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .. import validation
+from ..codex.home import INSTALLATION_ID, SESSIONS, CodexHome
+from ..codex.inventory import RolloutIndex
+from ..codex.rollout import SESSION_ID, RolloutName, base_name
+from ..codex.session_index import read_index, shown_name
+from ..codex.state_db import open_for_reading
+from ..model import PackagedSession, RolloutFile, Row
+from ..package.sessions import tools_by_thread
+
+SPAWN_EDGES = "thread_spawn_edges"
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The sessions of a home by id, and where their records lie.
+
+    ``edges`` has the row of ``thread_spawn_edges`` of each spawned session.
+    """
+
+    home: CodexHome
+    rollouts: RolloutIndex
+    sessions: Mapping[str, PackagedSession]
+    edges: Mapping[str, Row]
+    installation_id: str | None
+
+
+def gather(home: CodexHome) -> Gathered:
+    """All sessions of ``home`` that have a file. Raises HomeError.
+
+    A row or tool that does not fit its schema is left out: whoever reads the package would refuse
+    it.
+    """
+    rollouts = home.rollouts()
+    with open_for_reading(home.state_db) as database:
+        found = database.rows("threads") if database else ()
+        rows = {str(row["id"]): row for row in _fitting("thread_row", found)}
+        found = database.rows("thread_dynamic_tools") if database else ()
+        tools = tools_by_thread(_fitting("dynamic_tool", found))
+        edges = list(database.rows(SPAWN_EDGES)) if database else []
+    names = read_index(home.session_index)
+    sessions = {}
+    for thread in rollouts.threads():
+        row = rows.get(thread)
+        tip = rollouts.tip(thread, base_name(row.get("rollout_path")) if row else None)
+        assert tip is not None
+        name = shown_name(row, names.get(thread))
+        told = {**row, "rollout_path": _below_home(tip)} if row else None
+        sessions[thread] = PackagedSession(
+            thread, tip, tip.archived, told, name, tools.get(thread, ())
+        )
+    by_child = {str(edge.get("child_thread_id")): edge for edge in edges if _is_edge(edge)}
+    return Gathered(home, rollouts, sessions, by_child, _installation(home))
+
+
+def _below_home(tip: RolloutFile) -> str:
+    """Where a session's file lies, without telling where the home does."""
+    name = tip.name.removesuffix(".zst")
+    if tip.archived:
+        return f"archived_sessions/{name}"
+    rollout = RolloutName(tip.stamp, tip.thread_id, tip.segment_id, compressed=False)
+    return "/".join((SESSIONS, *rollout.folder, name))
+
+
+def _is_edge(row: Row) -> bool:
+    parent, status = row.get("parent_thread_id"), row.get("status")
+    return bool(SESSION_ID.fullmatch(str(parent))) and isinstance(status, str | None)
+
+
+def _fitting(schema: str, rows: Iterable[Row]) -> list[Row]:
+    return [row for row in rows if validation.fits(schema, row)]
+
+
+def _installation(home: CodexHome) -> str | None:
+    try:
+        found = (home.path / INSTALLATION_ID).read_text("ascii", "replace").strip()
+    except OSError:
+        return None
+    return found if SESSION_ID.fullmatch(found) else None

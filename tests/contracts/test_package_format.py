@@ -1,0 +1,102 @@
+"""``references/package-format.md`` is what the program reads and writes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import package_by_spec as spec
+from builders import Session, dump, write_snapshot
+from codex_session_sync.package.native_manifest import FACTS, META, WORDS
+from codex_session_sync.validation import fits
+from fingerprint_by_spec import fingerprint
+from workbench import add_rows, call, make_database
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "references" / "package-format.md"
+
+TINY = Session(1, name="Beans")
+BEANS = Session(2, start=10, name="Beans").say("When do I sow beans?").say("And peas?")
+FORK = BEANS.fork(3).say("What if it is cold?")
+OLD = Session(4, legacy=True, start=30, archived=True).say("An old question")
+
+
+def example() -> bytes:
+    """The package of the page."""
+    rollout = f"rollouts/{TINY.file_name}"
+    links = fingerprint({TINY.id: TINY.data()}, TINY.id).links
+    parts = {rollout: TINY.data(), f"chains/{TINY.id}": bytes.fromhex("".join(links))}
+    size = len(TINY.data())
+    return spec.written(parts, spec.manifest([spec.session(TINY.id, [rollout], links, size=size)]))
+
+
+def shown(package: bytes) -> str:
+    """A package as the page shows it."""
+    manifest, parts = spec.read(package)
+    rollout = next(content for name, content in parts.items() if name.startswith("rollouts/"))
+    head, tail = package[: spec.HEADER_BYTES], package[-spec.TRAILER_BYTES :]
+    lines = [json.dumps(rollout.decode()), json.dumps(manifest), head.hex(" "), tail.hex(" ")]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def test_the_example_is_that_of_the_page() -> None:
+    [block] = re.findall(r"```text\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert block == shown(example())
+
+
+def test_the_example_is_read(tmp_path: Path) -> None:
+    package, home = tmp_path / "package", tmp_path / "home"
+    package.write_bytes(example())
+    home.mkdir()
+    for command in (["inspect-package"], ["sync", "--execute", "--no-prime"]):
+        outcome = call(*command, package, "--codex-home", home, "--json")
+        assert outcome.exit_code == 0, outcome.out
+        assert outcome.envelope["data"]["package"]["kind"] == "native"
+        assert outcome.sessions[TINY.id]["entries"]["incoming"] == 2
+    assert (home / TINY.relative_path).exists()
+
+
+def test_what_pack_writes_is_as_the_page_says(tmp_path: Path) -> None:
+    home = write_snapshot(tmp_path / "home", [BEANS, FORK, OLD])
+    add_rows(make_database(home), [BEANS, FORK, OLD])
+    out = tmp_path / "package"
+    assert call("pack", "-o", out, "--archived", "--codex-home", home, "--json").exit_code == 0
+    manifest, parts = spec.read(out.read_bytes())
+    assert fits("native_manifest", manifest)
+    files = {session.id: session.data() for session in (BEANS, FORK, OLD)}
+    for session in (BEANS, FORK, OLD):
+        assert parts[f"rollouts/{session.file_name}"] == session.data()
+        links = fingerprint(files, session.id).links
+        assert parts[f"chains/{session.id}"].hex() == "".join(links)
+        [entry] = [one for one in manifest["sessions"] if one["session_id"] == session.id]
+        assert (entry["entries"], entry["head"]) == (len(links), links[-1])
+        assert entry["row"]["rollout_path"] == session.relative_path
+        assert entry["archived"] == session.archived
+    assert len(parts) == 6
+    assert [one["session_id"] for one in manifest["sessions"]] == [BEANS.id, OLD.id, FORK.id]
+    assert manifest["sessions"][2]["history"] == [
+        f"rollouts/{BEANS.file_name}",
+        f"rollouts/{FORK.file_name}",
+    ]
+    assert str(tmp_path).encode() not in b"".join(parts.values()) + json.dumps(manifest).encode()
+
+
+@pytest.mark.parametrize("word", [*META, *FACTS, f"first {WORDS} characters"])
+def test_the_page_names_what_a_session_tells(word: str) -> None:
+    assert word in PAGE.read_text(encoding="utf-8")
+
+
+def test_frames_of_raw_blocks_are_zstandard() -> None:
+    for data in (b"", b"beans", bytes(spec.BLOCK * 2 + 1), dump(BEANS.records())):
+        digest = hashlib.sha256(spec.unpacked(spec.stored(data)))
+        assert digest.digest() == hashlib.sha256(data).digest()
+
+
+if __name__ == "__main__":
+    TEXT = PAGE.read_text(encoding="utf-8")
+    BLOCK = f"```text\n{shown(example())}```"
+    PAGE.write_text(re.sub(r"```text\n.*?```", lambda _: BLOCK, TEXT, flags=re.DOTALL))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,25 @@ def test_a_rollback_is_rolled_back(bed: Rolling) -> None:
     first_back = bed.undo(first)
     bed.undo(first_back)
     assert bed.state() == then
+
+
+def test_a_name_that_came_alone_goes_back(bed: Rolling) -> None:
+    """A sync that added no entries left no file that could be looked at."""
+
+    def package(session: Session, moment: int) -> Path:
+        folder = bed.package(session)
+        with closing(sqlite3.connect(folder / "state_5.sqlite")) as database, database:
+            database.execute("UPDATE threads SET updated_at_ms = ?", (moment,))
+        return folder
+
+    assert bed.call("sync", package(BEANS, 1), "--execute", "--no-prime").exit_code == 0
+    before = bed.state()
+    renamed = package(replace(BEANS, name="Vines"), 2)
+    done = bed.call("sync", renamed, "--execute", "--no-prime")
+    assert done.sessions[BEANS.id]["follows"] == {"name": "Vines"}
+    assert bed.state() != before
+    bed.undo("--latest")
+    assert bed.state() == before
 
 
 # Any transaction, and some of its sessions

@@ -169,7 +169,7 @@ def advanced(what: str) -> Obstacle:
 
 def _newer_file(home: CodexHome, deed: Deed, left: Left, present: Present) -> Obstacle | None:
     tip = present.tip(deed.local_id)
-    if tip is None:
+    if tip is None or not left.files:
         return None
     path = tip.path.relative_to(home.path).as_posix()
     if path in left.files or path.removesuffix(COMPRESSED) in left.files:

@@ -178,7 +178,10 @@ class Inverse:
             c for c in changed_columns(before, after) if c in present and present[c] == after.get(c)
         ]
         for pair in TIMES:
-            if not all(c in still or before.get(c) == after.get(c) == present.get(c) for c in pair):
+            stated = [c for c in pair if c in before or c in after]
+            if not all(
+                c in still or before.get(c) == after.get(c) == present.get(c) for c in stated
+            ):
                 still = [c for c in still if c not in pair]
         if not still:
             return None

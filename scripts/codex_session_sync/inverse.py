@@ -174,13 +174,12 @@ class Inverse:
             return PutRow(table, present, row)
         if present is None:
             return None
-        still = [
-            c for c in changed_columns(before, after) if c in present and present[c] == after.get(c)
-        ]
+        here = self.ledger.places.row(present) or present
+        still = [c for c in changed_columns(before, after) if c in here and here[c] == after.get(c)]
         for pair in TIMES:
             stated = [c for c in pair if c in before or c in after]
             if not all(
-                c in still or before.get(c) == after.get(c) == present.get(c) for c in stated
+                c in still or before.get(c) == after.get(c) == here.get(c) for c in stated
             ):
                 still = [c for c in still if c not in pair]
         if not still:

@@ -101,7 +101,9 @@ def recover(home: CodexHome, journal: Journal, found: Interrupted) -> list[Notic
             open_for_writing(home.state_db) as database,
             codex_index_lock(home.path),
         ):
-            site = Site(home.path, home.sync_dir, log.staged, database, home.history_db)
+            site = Site(
+                home.path, home.sync_dir, log.staged, database, home.history_db, journal.places.row
+            )
             for batch in reversed(found.undecided):
                 if batch.step is not None:
                     kept += undo_all([operation for _, operation in batch.operations], site)

@@ -13,6 +13,7 @@ from functools import cached_property
 from ..model import RESULT_OF, Json
 from .log import Journal
 from .operations import AnyOperation, AppendText, EditText, MakeFolder, RemoveFolder
+from .places import Places
 
 CHANGED = frozenset({*map(str, RESULT_OF.values()), "undone"})
 """The results of a session that a transaction changed."""
@@ -60,6 +61,11 @@ class Ledger:
     def newest(self) -> str | None:
         """The newest transaction that changed something."""
         return max(self._marks, default=None)
+
+    @property
+    def places(self) -> Places:
+        """Where the home is, and where it was."""
+        return self._journal.places
 
     def of(self, transaction_id: str) -> Sequence[Deed]:
         """What one transaction did, in its order. Raises HomeError where its journal is damaged."""

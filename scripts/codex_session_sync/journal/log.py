@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ..durable import not_writable, sync_descriptor, sync_folder, write_atomic
 from ..errors import HomeError, UsageError
 from ..model import Json
 from .operations import AnyOperation, from_json, to_json
+from .places import Places, places
 
 SCHEMA = "codex-session-sync/transaction/1"
 TRANSACTIONS = "transactions"
@@ -99,9 +101,16 @@ class Journal:
     def batches(self, transaction_id: str, kinds: Collection[str] = ()) -> list[Batch]:
         """What a transaction intended, in order; a torn last line is what a kill leaves.
 
-        With ``kinds`` only operations of these kinds, and the batches that have any.
+        Operations read as in the home as it is now. With ``kinds`` only those of these kinds, and
+        the batches that have any.
         """
-        return list(_batches(self._folder(transaction_id) / OPERATIONS, kinds))
+        return list(_batches(self._folder(transaction_id) / OPERATIONS, kinds, self.places))
+
+    @cached_property
+    def places(self) -> Places:
+        """Where the home is, and where it was at some transaction."""
+        named = (_glance(self._root / i).get("home") for i in self.ids())
+        return places(self._root.parent.parent, {home for home in named if isinstance(home, str)})
 
     def interrupted(self) -> list[str]:
         """The ids of transactions that did not end, newest first.
@@ -222,13 +231,13 @@ def _new_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"
 
 
-def _batches(path: Path, kinds: Collection[str]) -> Iterator[Batch]:
+def _batches(path: Path, kinds: Collection[str], known: Places) -> Iterator[Batch]:
     operations: dict[int, list[tuple[str, AnyOperation]]] = {}
     steps: dict[int, str] = {}
     for line in _lines(path, kinds):
         number = line["batch"]
         if line["step"] == "intent":
-            pair = (line["session_id"], from_json(line["operation"]))
+            pair = (line["session_id"], known.operation(from_json(line["operation"])))
             operations.setdefault(number, []).append(pair)
         else:
             steps[number] = line["step"]
@@ -280,11 +289,16 @@ def _end_of_lines(stream: FileIO) -> int:
 
 
 def _has_ended(folder: Path) -> bool:
+    return _glance(folder).get("status") in ENDED
+
+
+def _glance(folder: Path) -> Json:
+    """A manifest that is not checked; empty if it is damaged."""
     try:
         manifest = orjson.loads((folder / MANIFEST).read_bytes())
     except orjson.JSONDecodeError:
-        return False
-    return isinstance(manifest, dict) and manifest.get("status") in ENDED
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
 
 
 def _manifest(folder: Path) -> Json:

@@ -178,9 +178,7 @@ class Inverse:
         still = [c for c in changed_columns(before, after) if c in here and here[c] == after.get(c)]
         for pair in TIMES:
             stated = [c for c in pair if c in before or c in after]
-            if not all(
-                c in still or before.get(c) == after.get(c) == here.get(c) for c in stated
-            ):
+            if not all(c in still or before.get(c) == after.get(c) == here.get(c) for c in stated):
                 still = [c for c in still if c not in pair]
         if not still:
             return None

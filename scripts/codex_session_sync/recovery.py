@@ -121,14 +121,16 @@ def recover(home: CodexHome, journal: Journal, found: Interrupted) -> list[Notic
 def _locked(home: CodexHome, found: Interrupted) -> Iterator[None]:
     """Hold the sessions that are undone. Raises InterruptedTransactionError if Codex has one."""
     undone = _sessions(found.undecided)
+    touched = [s for s in found.manifest["sessions"] if s["session_id"] in undone]
     with ExitStack() as locks:
-        for session in found.manifest["sessions"]:
-            local_id = session.get("local_session_id")
-            if session["session_id"] in undone and local_id is not None:
-                try:
-                    locks.enter_context(codex_thread_lock(home.path, local_id))
-                except SessionError as error:
-                    raise interrupted(found.transaction_id, error) from error
+        # Two packaged sessions may stand for one here.
+        for local_id in dict.fromkeys(session.get("local_session_id") for session in touched):
+            if local_id is None:
+                continue
+            try:
+                locks.enter_context(codex_thread_lock(home.path, local_id))
+            except SessionError as error:
+                raise interrupted(found.transaction_id, error) from error
         yield
 
 

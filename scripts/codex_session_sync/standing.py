@@ -186,14 +186,16 @@ def _row(deed: Deed, left: Left, present: Present) -> Obstacle | None:
     row = present.row(deed.local_id)
     if row is None:
         return None
-    known = _last_row(deed)
-    if known is not None and known.after is None:
+    rows = [o for o in deed.operations if isinstance(o, PutRow) and o.table == "threads"]
+    if rows and rows[-1].after is None:
         return advanced("Codex has the session again")
-    after = known.after if known is not None else None
-    if after is None and left.made:
-        after = {"name": _index_name(deed)} if row.get("name") is not None else {}
+    after: Row = {}
+    for operation in rows:
+        after = {**after, **(operation.after or {})}
+    if not rows and left.made and row.get("name") is not None:
+        after = {"name": _index_name(deed)}
     for column, what in SHOWN.items():
-        if column in (after or {}) and column in row and row[column] != (after or {})[column]:
+        if column in after and column in row and row[column] != after[column]:
             return advanced(what)
     noted = present.noted_elsewhere(deed.local_id) if left.made else []
     if noted:
@@ -217,11 +219,6 @@ def _index_name(deed: Deed) -> str | None:
         if isinstance(operation, AppendText | EditText)
     ]
     return read_names("".join(texts).encode().splitlines()).get(deed.local_id)
-
-
-def _last_row(deed: Deed) -> PutRow | None:
-    rows = [o for o in deed.operations if isinstance(o, PutRow) and o.table == "threads"]
-    return rows[-1] if rows else None
 
 
 def _find(home: CodexHome, path: str, expected: Expected) -> Found | Obstacle:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from builders import Session, session_id
-from rolling import Rolling, compress, make_rolling
+from rolling import Rolling, make_rolling
 
 DAY = 24 * 60
 OWN = Session(1, start=10, name="Own").say("Was here before")
@@ -70,3 +70,36 @@ def test_the_file_that_its_row_names_is_the_session(bed: Rolling) -> None:
     bed.sync(BEANS.say("More"))
     bed.undo("--latest")
     assert bed.state() == before
+
+
+# Two packaged sessions that stand for one here
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["its own first", "the other first"])
+@pytest.mark.parametrize("more", [{"name": "Other"}, {"archived": True}, {}], ids=str)
+def test_two_on_one_session_go_together(bed: Rolling, more: dict[str, Any], first: bool) -> None:
+    """One continues it, the other only brings name, archive state or branch; Codex locks it."""
+    locks = bed.home / "thread-writer-locks"
+    locks.mkdir()
+    (locks / ".coordination.lock").touch()
+    synced(bed, source(bed, 1, BEANS, ROSES, branch="a"))
+    before = bed.state()
+    package = source(bed, 2, replace(BEANS, **more), branch="b")
+    longer = BEANS.say("More")
+    other = replace(longer, number=9 if first else 0)
+    path = package / other.relative_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(longer.data().replace(BEANS.id.encode(), other.id.encode()))
+    transaction = synced(bed, package)
+    after = bed.state()
+    assert bed.path(BEANS).read_bytes() == longer.data()
+    back = bed.undo(transaction, "--session", other.id)
+    assert bed.state() == before
+    again = bed.undo(back)
+    assert bed.state() == after
+    bed.undo(again)
+    assert bed.state() == before
+    bed.undo(bed.journal.ids()[0])
+    bed.go_on(longer)
+    done = bed.rollback(transaction)
+    assert {one["reason"] for one in done.sessions.values()} == {"advanced_since"}

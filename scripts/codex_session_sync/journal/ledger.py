@@ -68,12 +68,17 @@ class Ledger:
         return self._journal.places
 
     def of(self, transaction_id: str) -> Sequence[Deed]:
-        """What one transaction did, in its order. Raises HomeError where its journal is damaged."""
+        """What one transaction did, in order of execution.
+
+        Raises HomeError where its journal is damaged.
+        """
         operations: dict[str, list[AnyOperation]] = {}
+        batches: dict[str, int] = {}
         for batch in self._journal.batches(transaction_id):
             for session_id, operation in batch.operations if batch.step == "done" else ():
                 operations.setdefault(session_id, []).append(operation)
-        return [
+                batches[session_id] = batch.number
+        deeds = [
             Deed(
                 mark.transaction_id,
                 session_id,
@@ -85,6 +90,7 @@ class Ledger:
             for session_id, mark in self._marks.get(transaction_id, {}).items()
             if session_id in operations
         ]
+        return sorted(deeds, key=lambda deed: batches[deed.session_id])
 
     def undone_by(self, mark: Mark) -> str | None:
         """The rollback that undid a deed and is itself in effect; None if the deed stands."""

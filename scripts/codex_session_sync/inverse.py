@@ -84,9 +84,22 @@ class Inverse:
         yield from self._projections(files)
         yield from self._emptied(files)
 
-    def _ordered(self, one: Ready) -> list[AnyOperation]:
-        """The operations on files, what was kept coming back last: its place must be free."""
-        return sorted(self._files(one), key=lambda o: isinstance(o, MoveFile) and is_kept(o.path))
+    def _ordered(self, one: Ready) -> Iterator[AnyOperation]:
+        """The operations on files; what was kept comes back as soon as its place is free."""
+        taken = {path + now.suffix for path, now in one.found.items()}
+        waiting: list[MoveFile] = []
+        for operation in self._files(one):
+            if isinstance(operation, MoveFile):
+                if is_kept(operation.path) and operation.new_path in taken:
+                    waiting.append(operation)
+                    continue
+                taken = (taken - {operation.path}) | {operation.new_path}
+            yield operation
+            free = [move for move in waiting if move.new_path not in taken]
+            waiting = [move for move in waiting if move not in free]
+            taken.update(move.new_path for move in free)
+            yield from free
+        yield from waiting
 
     def _files(self, one: Ready) -> Iterator[AnyOperation]:
         found = dict(one.found)

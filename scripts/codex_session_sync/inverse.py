@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from .codex.home import CodexHome
 from .codex.rollout import parse_name
@@ -31,7 +31,7 @@ from .journal.operations import (
     PutRow,
     RemoveFolder,
 )
-from .lineage.sidecar import lineage_of, with_mapping_of
+from .lineage.sidecar import lineage_of, read_sidecar, with_mapping_of
 from .model import Row
 from .present import TOOLS, Present
 from .standing import Found, Left, changed_columns, is_kept
@@ -237,12 +237,12 @@ class Inverse:
             for operation in reversed(one.deed.operations):
                 if not isinstance(operation, PutDocument):
                     continue
-                path, before = operation.path, operation.before
-                now = texts[path] if path in texts else _text(self.home.sync_dir / path)
-                if now == operation.after:
-                    wanted = before
-                else:
-                    wanted = with_mapping_of(now, before, lineage_of(path), pair)
+                path, lineage = operation.path, lineage_of(operation.path)
+                if path not in texts:
+                    texts[path] = read_sidecar(self.home.sync_dir, lineage)
+                now, wanted = texts[path], operation.before
+                if now != operation.after:
+                    wanted = with_mapping_of(now, wanted, lineage, pair)
                 if wanted != now:
                     yield one.deed.session_id, PutDocument(path, now, wanted)
                 texts[path] = wanted
@@ -301,10 +301,3 @@ def _locate(content: bytes, data: bytes, hint: int) -> int | None:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None

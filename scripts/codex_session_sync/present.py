@@ -36,6 +36,10 @@ class Present:
         self._database = database
         self._ids = tuple(ids)
 
+    def read(self) -> None:
+        """Read what all sessions share, so that its failure is none of a single session."""
+        _ = self.rollouts, self.names, self._rows, self._tools
+
     def tip(self, session_id: str) -> RolloutFile | None:
         """The newest file of a session: the one that its row names, else the newest stamp."""
         row = self._rows.get(session_id, {})

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from .codex.home import CodexHome
-from .codex.inventory import open_rollout, rollout_file
+from .codex.inventory import rollout_file
 from .codex.rollout import RolloutName, parse_name
 from .codex.state_db import StateDb, open_for_reading
-from .errors import HomeError, UsageError
+from .errors import HomeError, SyncError, UsageError
 from .identify import match_id
 from .journal.ledger import Deed, Ledger
 from .journal.operations import CreateFile, ExtendFile, PutRow
 from .model import Notice
 from .present import Present
-from .standing import Left, Obstacle, advanced, examine, left_by
+from .standing import Left, Obstacle, advanced, examine, left_by, obstacle_of, opened
 
 _CHUNK = 1 << 20
 
@@ -109,6 +109,7 @@ def plan_rollback(
     deeds = _chosen(ledger.of(transaction_id), only)
     with open_for_reading(home.state_db) as database:
         present = Present(home, database, [deed.local_id for deed in deeds])
+        present.read()
         sessions = [
             one for found in _by_local(deeds) for one in _undoings(home, ledger, found, present)
         ]
@@ -188,7 +189,12 @@ def _obstacle(home: CodexHome, ledger: Ledger, deed: Deed, present: Present) -> 
             f"transaction {', '.join(later)} built on it, so it stays as it is",
             hint=f"roll back {', then '.join(later)} first",
         )
-    found = examine(home, deed, left_by(deed.operations), present)
+    try:
+        found = examine(home, deed, left_by(deed.operations), present)
+    except (SyncError, OSError) as error:
+        if isinstance(error, HomeError) and error.code.startswith("database_"):
+            raise
+        return obstacle_of(error)
     return found if isinstance(found, Obstacle) else None
 
 
@@ -216,7 +222,10 @@ def _unless_read_on(
     ]
     if not readers:
         return one
-    end = _end(one, present)
+    try:
+        end = _end(one, present)
+    except (SyncError, OSError) as error:
+        return replace(one, obstacle=obstacle_of(error))
     forks = sorted({k.file.thread_id for k in readers if k.base and k.base.end_offset > end})
     if not forks:
         return one
@@ -244,7 +253,7 @@ def _kept_size(one: SessionUndoing, present: Present) -> int:
         place = present.home.path / path
         file = rollout_file(place, place.name, 0, 0, archived=False)
         if path not in one.left.transcripts and file is not None:
-            with open_rollout(file) as stream:
+            with opened(file) as stream:
                 while chunk := stream.read(_CHUNK):
                     size += len(chunk)
     return size

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import zstandard
+
 from .codex.home import CodexHome
-from .codex.inventory import open_rollout, rollout_file
+from .codex.inventory import invalid, open_rollout, rollout_file
 from .codex.rollout import parse_record
 from .codex.session_index import read_names
 from .durable import safe_join
+from .errors import SyncError
 from .journal.ledger import Deed
 from .journal.log import TRANSACTIONS
 from .journal.operations import (
@@ -23,9 +27,11 @@ from .journal.operations import (
     EditText,
     ExtendFile,
     MoveFile,
+    PutDocument,
     PutRow,
 )
-from .model import Row
+from .lineage.sidecar import lineage_of, mappings_of, read_sidecar
+from .model import RolloutFile, Row
 from .present import Present
 
 _CHUNK = 1 << 20
@@ -107,6 +113,16 @@ class Found:
     stored: tuple[int, str | None]
 
 
+@contextmanager
+def opened(file: RolloutFile) -> Iterator[BinaryIO]:
+    """The (decompressed) bytes of a rollout. Raises SessionError, also while they are read."""
+    try:
+        with open_rollout(file) as stream:
+            yield stream
+    except zstandard.ZstdError as error:
+        raise invalid(file, f"cannot be decompressed: {error}") from error
+
+
 def is_kept(path: str) -> bool:
     """Whether a path of the home is that of bytes which a transaction keeps."""
     return path.startswith(f"session-sync/{TRANSACTIONS}/")
@@ -143,11 +159,15 @@ def left_by(operations: Iterable[AnyOperation]) -> Left:
 def examine(
     home: CodexHome, deed: Deed, left: Left, present: Present
 ) -> Obstacle | dict[str, Found]:
-    """The deed's files as they are now, or why it is not to be undone."""
+    """The deed's files as they are now, or why it is not to be undone.
+
+    Raises SyncError, OSError where something of the session cannot be read.
+    """
     problem = _newer_file(home, deed, left, present) or _row(deed, left, present)
     problem = problem or _name(deed, left, present)
     if problem is not None:
         return problem
+    _require_sidecars(home, deed)
     for path in left.gone:
         plain = path.removesuffix(COMPRESSED)
         again = plain in left.files and not safe_join(home.path, plain).exists()
@@ -160,6 +180,17 @@ def examine(
             return one
         found[path] = one
     return found
+
+
+def obstacle_of(error: SyncError | OSError) -> Obstacle:
+    """What an error is for the session that it befell."""
+    if isinstance(error, SyncError):
+        return Obstacle(error.code, error.message, error.hint)
+    return Obstacle(
+        "write_failed",
+        f"undoing it failed: {error.strerror or error}",
+        hint="it is as it was; make room or mend the cause, then roll back again",
+    )
 
 
 def advanced(what: str) -> Obstacle:
@@ -212,6 +243,16 @@ def _name(deed: Deed, left: Left, present: Present) -> Obstacle | None:
     return None
 
 
+def _require_sidecars(home: CodexHome, deed: Deed) -> None:
+    """Raise HomeError ``sidecar_invalid`` where a sidecar that was changed cannot be read."""
+    for operation in deed.operations:
+        if isinstance(operation, PutDocument):
+            lineage = lineage_of(operation.path)
+            text = read_sidecar(home.sync_dir, lineage)
+            if text is not None and text != operation.after:
+                mappings_of(text, lineage)
+
+
 def _index_name(deed: Deed) -> str | None:
     texts = [
         operation.text if isinstance(operation, AppendText) else operation.after
@@ -238,7 +279,7 @@ def _find(home: CodexHome, path: str, expected: Expected) -> Found | Obstacle:
         return advanced("its transcript was moved or removed")
     if expected.closed:
         return advanced("Codex has compressed its transcript")
-    with open_rollout(file) as stream:
+    with opened(file) as stream:
         return _measure(stream, target, COMPRESSED, expected)
 
 

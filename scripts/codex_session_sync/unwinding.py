@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from . import __version__, apply
 from .codex.home import CodexHome
-from .codex.inventory import open_rollout, rollout_file
+from .codex.inventory import rollout_file
 from .codex.state_db import StateDb, open_for_writing
 from .commit import Committer, Pair
 from .durable import safe_join, sync_all
@@ -27,7 +27,7 @@ from .model import Json, RolloutFile
 from .present import Present
 from .recovery import interrupted, require_none_interrupted
 from .rollback import RollbackPlan, SessionUndoing, UndoResult, result_of
-from .standing import COMPRESSED, Found, Obstacle, examine, left_by
+from .standing import COMPRESSED, Found, Obstacle, examine, left_by, obstacle_of, opened
 
 _CHUNK = 1 << 20
 
@@ -96,7 +96,7 @@ class Unwinder:
         failed: dict[str, Obstacle] = {}
         for batch in _batches(sessions):
             if committer.broken is not None:
-                yield from (Outcome(one, _problem(committer.broken)) for one in batch)
+                yield from (Outcome(one, obstacle_of(committer.broken)) for one in batch)
                 continue
             with ExitStack() as locks:
                 known: dict[str, SessionUndoing] = {}
@@ -111,7 +111,7 @@ class Unwinder:
                         known[one.deed.session_id] = one
                         ready.append(found)
                 for done, problem in committer.commit(ready):
-                    obstacle = None if problem is None else _problem(problem)
+                    obstacle = None if problem is None else obstacle_of(problem)
                     if obstacle is not None:
                         failed[done.deed.local_id] = obstacle
                     yield Outcome(known[done.deed.session_id], obstacle)
@@ -138,7 +138,7 @@ class Unwinder:
         try:
             return self._ready(one, present, locks)
         except (SyncError, OSError) as error:
-            return _problem(error)
+            return obstacle_of(error)
 
     def _ready(self, one: SessionUndoing, present: Present, locks: ExitStack) -> Ready | Obstacle:
         """Keep Codex from writing to a session, look at it again, and stage what goes back."""
@@ -159,7 +159,7 @@ class Unwinder:
                     moved = _final(path, deed)
                     file = _compressed(self.home, moved) if found[moved].suffix else None
                     if file is not None:
-                        with open_rollout(file) as source:
+                        with opened(file) as source:
                             waiting = self._stage(source, size)
                         os.utime(self.log.staged / waiting.name, ns=(mtime_ns, mtime_ns))
                         yield path, waiting
@@ -228,16 +228,6 @@ def _in_order(plan: RollbackPlan, done: dict[str, Outcome]) -> tuple[Outcome, ..
 
 
 _STOPPED = Obstacle("interrupted", "the run was interrupted before it")
-
-
-def _problem(error: SyncError | OSError) -> Obstacle:
-    if isinstance(error, SyncError):
-        return Obstacle(error.code, error.message, error.hint)
-    return Obstacle(
-        "write_failed",
-        f"undoing it failed: {error.strerror or error}",
-        hint="it is as it was; make room or mend the cause, then roll back again",
-    )
 
 
 def _manifest(plan: RollbackPlan, home: CodexHome) -> Json:

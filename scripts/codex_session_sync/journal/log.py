@@ -11,7 +11,7 @@ import secrets
 import shutil
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from io import FileIO
 from pathlib import Path
@@ -36,6 +36,8 @@ ENDED = ("completed", "partial", "failed", "recovered")
 """The statuses of a transaction that leaves nothing to do."""
 
 _CHUNK = 1 << 16
+_MOMENT = "%Y%m%dT%H%M%S%fZ"
+_TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Journal:
 
         Raises HomeError ``home_not_writable``.
         """
-        transaction_id = _new_id()
+        transaction_id = _after(_new_id(), max(self.ids(), default=""))
         folder = self._root / transaction_id
         head = {"schema": SCHEMA, "transaction_id": transaction_id}
         log = TransactionLog(folder, {**head, **manifest})
@@ -228,7 +230,19 @@ def now() -> str:
 
 
 def _new_id() -> str:
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"
+    return f"{datetime.now(UTC):{_MOMENT}}-{secrets.token_hex(4)}"
+
+
+def _after(transaction_id: str, newest: str) -> str:
+    """An id that sorts after the newest one, also where the clock was set back since."""
+    if transaction_id > newest:
+        return transaction_id
+    moment, _, _ = newest.partition("-")
+    try:
+        later = datetime.strptime(moment, _MOMENT).replace(tzinfo=UTC) + _TICK
+    except ValueError:
+        return transaction_id
+    return f"{later:{_MOMENT}}-{transaction_id.rpartition('-')[2]}"
 
 
 def _batches(path: Path, kinds: Collection[str], known: Places) -> Iterator[Batch]:

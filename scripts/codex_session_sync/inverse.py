@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 
@@ -115,16 +115,23 @@ class Inverse:
                     plain = one.staged[path]
                     yield CreateFile(path, plain.name, plain.size, plain.sha256)
                     yield self._away(path, found[path])
+                    found[path] = replace(found[path], size=plain.size, suffix="")
                 case ExtendFile(path=path, size=size, mtime_ns=mtime_ns):
-                    now = found[path]
-                    kept = self._keep(f"{path}.rest")
-                    rest = now.size - size
-                    yield CutFile(path, kept, size, rest, now.sha256, now.mtime_ns, mtime_ns)
-                case CutFile(path=path, kept=kept, mtime_ns=mtime_ns):
+                    yield self._cut(path, found[path], size, mtime_ns)
+                    found[path] = replace(found[path], size=size, mtime_ns=mtime_ns)
+                case CutFile(path=path, kept=kept, size=size, mtime_ns=mtime_ns):
                     now, end = found[path], one.staged[kept]
+                    if now.size > size:
+                        # What opening the session has added since makes room.
+                        yield self._cut(path, now, size, now.mtime_ns)
                     yield ExtendFile(
-                        path, end.name, now.size, now.mtime_ns, end.size, end.sha256, mtime_ns
+                        path, end.name, size, now.mtime_ns, end.size, end.sha256, mtime_ns
                     )
+
+    def _cut(self, path: str, now: Found, size: int, mtime_ns: int) -> CutFile:
+        """The cut of a file to a size; this transaction keeps the rest."""
+        kept = self._keep(f"{path}.rest")
+        return CutFile(path, kept, size, now.size - size, now.sha256, now.mtime_ns, mtime_ns)
 
     def _away(self, path: str, now: Found) -> MoveFile:
         """The move of a file to where this transaction keeps it."""

@@ -61,13 +61,14 @@ class Obstacle:
 class Expected:
     """A file as a deed left it: ``sha256``, if known, is of the bytes from ``start`` to ``size``.
 
-    ``closed``: nothing may follow.
+    ``closed``: nothing may follow; ``reopened``: but what opening the session adds.
     """
 
     start: int
     size: int
     sha256: str | None
     closed: bool
+    reopened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def left_by(operations: Iterable[AnyOperation]) -> Left:
                 files[path] = Expected(size, size + added, sha256, closed=False)
             case CutFile(path=path, kept=kept, size=size, removed=removed, sha256=sha256):
                 first.setdefault(path, True)
-                files[path] = Expected(size, size, None, closed=True)
+                files[path] = Expected(size, size, None, closed=True, reopened=True)
                 files[kept] = Expected(0, removed, sha256, closed=True)
             case MoveFile(path=path, new_path=new_path, size=size, sha256=sha256):
                 if path not in files:
@@ -299,7 +300,8 @@ def _measure(stream: BinaryIO, target: Path, suffix: str, expected: Expected) ->
     more = b""
     while len(more) <= QUIET_BYTES and (chunk := stream.read(_CHUNK)):
         more += chunk
-    if more and (expected.closed or len(more) > QUIET_BYTES or not _quiet(more)):
+    closed = expected.closed and not expected.reopened
+    if more and (closed or len(more) > QUIET_BYTES or not _quiet(more)):
         return advanced("it was continued here")
     whole.update(more)
     size, sha256 = expected.size + len(more), whole.hexdigest()

@@ -289,6 +289,21 @@ def test_what_opening_adds_to_a_continued_session(bed: Rolling) -> None:
     assert now[COLUMNS.index("tokens_used")] == then[COLUMNS.index("tokens_used")]
 
 
+def test_what_opening_adds_after_a_rollback(bed: Rolling) -> None:
+    """The end takes its place again, and gives it back."""
+    bed.sync(BEANS)
+    transaction = bed.sync(BEANS.say("More"))
+    then = bed.state()
+    back = bed.undo(transaction)
+    with bed.path(BEANS).open("ab") as stream:
+        stream.write(OPENED)
+    opened = bed.state()
+    again = bed.undo(back)
+    assert bed.state() == then
+    bed.undo(again)
+    assert bed.state() == opened
+
+
 COLUMNS = [
     line.split()[0] for line in STATE_SCHEMA.split("CREATE TABLE threads (")[1].splitlines()[1:]
 ]

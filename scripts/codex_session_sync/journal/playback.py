@@ -7,7 +7,16 @@ from pathlib import Path
 
 from ..durable import sync_all
 from ..errors import HomeError
-from .operations import HOME_CHANGED, AnyOperation, CreateFile, EditText, PutRow, Site
+from .operations import (
+    HOME_CHANGED,
+    AnyOperation,
+    CreateFile,
+    CutFile,
+    EditText,
+    ExtendFile,
+    PutRow,
+    Site,
+)
 
 
 def apply_all(operations: Sequence[AnyOperation], site: Site, done: list[AnyOperation]) -> None:
@@ -57,9 +66,9 @@ def undo_all(
                 raise
             kept.append((operation, error))
         else:
-            if isinstance(operation, EditText):
-                # The text is as this edit left or found it, so the later ones were never made.
-                kept[:] = [(o, e) for o, e in kept if not _edits(o, operation.path)]
+            if isinstance(operation, EditText | CutFile):
+                # The file is as this one left or found it, so those after it were never made.
+                kept[:] = [(o, e) for o, e in kept if not _changes(o, operation.path)]
 
     for operation in reversed(operations):
         if not isinstance(operation, PutRow):
@@ -70,8 +79,8 @@ def undo_all(
     return [error for _, error in kept]
 
 
-def _edits(operation: AnyOperation, path: str) -> bool:
-    return isinstance(operation, EditText) and operation.path == path
+def _changes(operation: AnyOperation, path: str) -> bool:
+    return isinstance(operation, EditText | ExtendFile) and operation.path == path
 
 
 def _in_transaction(rows: Sequence[PutRow], site: Site, change: Callable[[PutRow], None]) -> None:

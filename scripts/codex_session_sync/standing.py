@@ -200,18 +200,21 @@ def advanced(what: str) -> Obstacle:
 
 
 def _newer_file(home: CodexHome, deed: Deed, left: Left, present: Present) -> Obstacle | None:
+    if not left.files:
+        return None
     tip = present.tip(deed.local_id)
-    if tip is None or not left.files:
-        return None
-    path = tip.path.relative_to(home.path).as_posix()
-    if path in left.files or path.removesuffix(COMPRESSED) in left.files:
-        return None
-    if not left.transcripts:
-        return advanced("the session is here again")
-    known = left.transcripts[-1]
-    if tip.path.name == Path(known).name:
-        return advanced(f"its transcript was moved to {path}")
-    return advanced("it was reverted or continued in another file")
+    # Of a session that goes no file may stay behind, also none that no row names.
+    files = present.rollouts.files(deed.local_id) if left.made else [tip] if tip else []
+    for file in files:
+        path = file.path.relative_to(home.path).as_posix()
+        if path in left.files or path.removesuffix(COMPRESSED) in left.files:
+            continue
+        if not left.transcripts:
+            return advanced("the session is here again")
+        if file.path.name == Path(left.transcripts[-1]).name:
+            return advanced(f"its transcript was moved to {path}")
+        return advanced("it was reverted or continued in another file")
+    return None
 
 
 def _row(deed: Deed, left: Left, present: Present) -> Obstacle | None:

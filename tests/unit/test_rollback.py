@@ -187,6 +187,7 @@ def _reverted(bed: Rolling, session: Session) -> None:
     path = bed.path(session)
     later = path.with_name(f"rollout-2026-04-01T00-00-00-{session.id}_{session_id(99)}.jsonl")
     later.write_bytes(path.read_bytes())
+    bed.do("UPDATE threads SET rollout_path = ? WHERE id = ?", str(later), session.id)
 
 
 def _forked(bed: Rolling, session: Session) -> None:
@@ -243,6 +244,14 @@ def test_a_session_that_moved_on_is_kept(bed: Rolling, moved: str, continued: bo
     assert {path: after[path] for path in about} == {path: before[path] for path in about}
     kept = [row for row in before["threads"] if row[0] != ROSES.id]
     assert [row for row in after["threads"] if row[0] != ROSES.id] == kept
+
+
+def test_no_file_of_a_session_stays_behind(bed: Rolling) -> None:
+    bed.sync(BEANS)
+    path = bed.path(BEANS)
+    later = path.with_name(f"rollout-2026-04-01T00-00-00-{BEANS.id}_{session_id(99)}.jsonl")
+    later.write_bytes(path.read_bytes())
+    assert results(bed.rollback("--latest")) == {BEANS.id: ("kept", "advanced_since")}
 
 
 def test_what_opening_adds_goes_with_the_session(bed: Rolling) -> None:

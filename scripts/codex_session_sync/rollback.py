@@ -16,7 +16,17 @@ from .journal.ledger import Deed, Ledger
 from .journal.operations import CreateFile, ExtendFile, PutRow
 from .model import Notice
 from .present import Present
-from .standing import Left, Obstacle, advanced, examine, left_by, obstacle_of, opened
+from .standing import (
+    Left,
+    Obstacle,
+    advanced,
+    examine,
+    index_lines,
+    index_name,
+    left_by,
+    obstacle_of,
+    opened,
+)
 
 _CHUNK = 1 << 20
 
@@ -116,7 +126,7 @@ def plan_rollback(
         _require_database(home, sessions, database)
         going = _removed(sessions)
         sessions = together([_unless_read_on(one, going, present) for one in sessions])
-        notices = tuple(_descendants(sessions, present))
+        notices = (*_descendants(sessions, present), *_names_left(home, sessions, present))
     return RollbackPlan(transaction_id, tuple(sessions), notices)
 
 
@@ -270,6 +280,24 @@ def _descendants(sessions: Sequence[SessionUndoing], present: Present) -> Iterab
                 f"{', '.join(sorted(stay))} came from it and stay: they are whole, and name a "
                 "session that is not here any more",
                 session_id,
+            )
+
+
+def _names_left(
+    home: CodexHome, sessions: Sequence[SessionUndoing], present: Present
+) -> Iterable[Notice]:
+    """A warning for each name whose line in the index is not the one that was written."""
+    index = home.session_index.read_bytes() if home.session_index.exists() else b""
+    for one in sessions:
+        name = index_name(one.deed)
+        if one.obstacle is not None or name is None or present.names.get(one.deed.local_id) != name:
+            continue
+        lines = [text.strip().encode() for text in index_lines(one.deed)]
+        if not all(line in index for line in lines):
+            yield Notice(
+                "name_stays",
+                f"session_index.jsonl was rewritten since; the name {name!r} stays in it",
+                one.deed.local_id,
             )
 
 

@@ -228,7 +228,7 @@ def _row(deed: Deed, left: Left, present: Present) -> Obstacle | None:
     for operation in rows:
         after = {**after, **(operation.after or {})}
     if not rows and left.made and row.get("name") is not None:
-        after = {"name": _index_name(deed)}
+        after = {"name": index_name(deed)}
     for column, what in SHOWN.items():
         if column in after and column in row and row[column] != after[column]:
             return advanced(what)
@@ -240,7 +240,7 @@ def _row(deed: Deed, left: Left, present: Present) -> Obstacle | None:
 
 def _name(deed: Deed, left: Left, present: Present) -> Obstacle | None:
     """Whether the index of names tells of a name given since."""
-    name, now = _index_name(deed), present.names.get(deed.local_id)
+    name, now = index_name(deed), present.names.get(deed.local_id)
     told = name is not None or (left.made and present.row(deed.local_id) is None)
     if told and now is not None and now != name:
         return advanced(SHOWN["name"])
@@ -257,13 +257,18 @@ def _require_sidecars(home: CodexHome, deed: Deed) -> None:
                 mappings_of(text, lineage)
 
 
-def _index_name(deed: Deed) -> str | None:
-    texts = [
+def index_lines(deed: Deed) -> list[str]:
+    """The texts that a deed put into the index of names; empty for one that it took out."""
+    return [
         operation.text if isinstance(operation, AppendText) else operation.after
         for operation in deed.operations
         if isinstance(operation, AppendText | EditText)
     ]
-    return read_names("".join(texts).encode().splitlines()).get(deed.local_id)
+
+
+def index_name(deed: Deed) -> str | None:
+    """The name that a deed put into the index."""
+    return read_names("".join(index_lines(deed)).encode().splitlines()).get(deed.local_id)
 
 
 def _find(home: CodexHome, path: str, expected: Expected) -> Found | Obstacle:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -122,6 +124,23 @@ def test_a_database_that_may_not_be_written(bed: Rolling) -> None:
     assert raised.value.code == "database_not_writable"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Codex locks by flock")
+def test_recovery_locks_a_session_once(bed: Rolling) -> None:
+    """Also where two packaged sessions stand for it."""
+    locks = bed.home / "thread-writer-locks"
+    locks.mkdir()
+    (locks / ".coordination.lock").touch()
+    transaction = bed.sync(BEANS, ROSES)
+    folder = bed.home / "session-sync" / "transactions" / transaction
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    for session in manifest["sessions"]:
+        session["local_session_id"] = BEANS.id
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "status": "running"}))
+    operations = folder / "operations.jsonl"
+    operations.write_bytes(b"".join(operations.read_bytes().splitlines(keepends=True)[:-1]))
+    assert bed.call("recover", "--execute").exit_code == 0
+
+
 # Files that come and go
 
 
@@ -153,6 +172,21 @@ def test_edits_that_were_never_made_are_nothing_to_tell(tmp_path: Path) -> None:
         apply_all(edits[:made], site, [])
         assert undo_all(edits, site) == []
         assert index.read_bytes() == b"own\na\nb\nothers\n"
+
+
+def test_a_name_that_stays_is_told(bed: Rolling) -> None:
+    index = bed.home / "session_index.jsonl"
+    transaction = bed.sync(BEANS, OLD)
+    lines = index.read_bytes().splitlines(keepends=True)
+    respaced = [
+        line.replace(b'":', b'": ') if BEANS.id.encode() in line else line for line in lines
+    ]
+    index.write_bytes(b"".join(respaced))
+    done = bed.rollback(transaction)
+    assert (done.exit_code, done.envelope["status"]) == (0, "ok")
+    [warning] = done.envelope["warnings"]
+    assert (warning["code"], warning["session_id"]) == ("name_stays", BEANS.id)
+    assert len(index.read_bytes().splitlines()) == 2
 
 
 # The journal

@@ -17,7 +17,7 @@ from .errors import SessionError, SyncError
 from .first_import import Installed, installed_sessions
 from .following import ADOPTED_HOME, UNKNOWN_HOME
 from .identify import match_id
-from .journal.log import new_id, now
+from .journal.log import Journal, now
 from .lineage.classify import CLASS_OF, relate
 from .lineage.differences import MOMENT, packaged_metadata
 from .lineage.fingerprint import common_entries, lineage_id
@@ -154,7 +154,7 @@ def execute(plan: AdoptionPlan, home: CodexHome) -> Adopted:
 
     Raises HomeError, InterruptedTransactionError; then nothing was written.
     """
-    transaction_id = new_id()
+    transaction_id = Journal(home.sync_dir).new_id()
     changes = list(_changes(plan, transaction_id))
     about: dict[str, Json] = {}
     for one in plan.adopted:

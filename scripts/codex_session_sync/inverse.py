@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from .codex.home import CodexHome
 from .codex.rollout import parse_name
@@ -31,7 +31,7 @@ from .journal.operations import (
     PutRow,
     RemoveFolder,
 )
-from .lineage.sidecar import lineage_of, with_mapping_of, without_change
+from .lineage.sidecar import lineage_of, read_sidecar, with_mapping_of, without_change
 from .model import Row
 from .present import TOOLS, Present
 from .standing import Found, Left, changed_columns, is_kept, is_sidecar
@@ -84,9 +84,22 @@ class Inverse:
         yield from self._projections(files)
         yield from self._emptied(files)
 
-    def _ordered(self, one: Ready) -> list[AnyOperation]:
-        """The operations on files, what was kept coming back last: its place must be free."""
-        return sorted(self._files(one), key=lambda o: isinstance(o, MoveFile) and is_kept(o.path))
+    def _ordered(self, one: Ready) -> Iterator[AnyOperation]:
+        """The operations on files; what was kept comes back as soon as its place is free."""
+        taken = {path + now.suffix for path, now in one.found.items()}
+        waiting: list[MoveFile] = []
+        for operation in self._files(one):
+            if isinstance(operation, MoveFile):
+                if is_kept(operation.path) and operation.new_path in taken:
+                    waiting.append(operation)
+                    continue
+                taken = (taken - {operation.path}) | {operation.new_path}
+            yield operation
+            free = [move for move in waiting if move.new_path not in taken]
+            waiting = [move for move in waiting if move not in free]
+            taken.update(move.new_path for move in free)
+            yield from free
+        yield from waiting
 
     def _files(self, one: Ready) -> Iterator[AnyOperation]:
         found = dict(one.found)
@@ -104,16 +117,23 @@ class Inverse:
                     plain = one.staged[path]
                     yield CreateFile(path, plain.name, plain.size, plain.sha256)
                     yield self._away(path, found[path])
+                    found[path] = replace(found[path], size=plain.size, suffix="")
                 case ExtendFile(path=path, size=size, mtime_ns=mtime_ns):
-                    now = found[path]
-                    kept = self._keep(f"{path}.rest")
-                    rest = now.size - size
-                    yield CutFile(path, kept, size, rest, now.sha256, now.mtime_ns, mtime_ns)
-                case CutFile(path=path, kept=kept, mtime_ns=mtime_ns):
+                    yield self._cut(path, found[path], size, mtime_ns)
+                    found[path] = replace(found[path], size=size, mtime_ns=mtime_ns)
+                case CutFile(path=path, kept=kept, size=size, mtime_ns=mtime_ns):
                     now, end = found[path], one.staged[kept]
+                    if now.size > size:
+                        # What opening the session has added since makes room.
+                        yield self._cut(path, now, size, now.mtime_ns)
                     yield ExtendFile(
-                        path, end.name, now.size, now.mtime_ns, end.size, end.sha256, mtime_ns
+                        path, end.name, size, now.mtime_ns, end.size, end.sha256, mtime_ns
                     )
+
+    def _cut(self, path: str, now: Found, size: int, mtime_ns: int) -> CutFile:
+        """The cut of a file to a size; this transaction keeps the rest."""
+        kept = self._keep(f"{path}.rest")
+        return CutFile(path, kept, size, now.size - size, now.sha256, now.mtime_ns, mtime_ns)
 
     def _away(self, path: str, now: Found) -> MoveFile:
         """The move of a file to where this transaction keeps it."""
@@ -176,11 +196,11 @@ class Inverse:
             return PutRow(table, present, row)
         if present is None:
             return None
-        still = [
-            c for c in changed_columns(before, after) if c in present and present[c] == after.get(c)
-        ]
+        here = self.ledger.places.row(present) or present
+        still = [c for c in changed_columns(before, after) if c in here and here[c] == after.get(c)]
         for pair in TIMES:
-            if not all(c in still or before.get(c) == after.get(c) == present.get(c) for c in pair):
+            stated = [c for c in pair if c in before or c in after]
+            if not all(c in still or before.get(c) == after.get(c) == here.get(c) for c in stated):
                 still = [c for c in still if c not in pair]
         if not still:
             return None
@@ -226,14 +246,16 @@ class Inverse:
             for operation in reversed(one.deed.operations):
                 if not isinstance(operation, PutDocument):
                     continue
-                path, before = operation.path, operation.before
-                now = texts[path] if path in texts else _text(self.home.sync_dir / path)
+                path, lineage = operation.path, lineage_of(operation.path)
+                if path not in texts:
+                    texts[path] = read_sidecar(self.home.sync_dir, lineage)
+                now, before = texts[path], operation.before
                 if now == operation.after:
                     wanted = before
                 elif one.deed.of_mappings:
-                    wanted = without_change(now, before, operation.after, lineage_of(path))
+                    wanted = without_change(now, before, operation.after, lineage)
                 else:
-                    wanted = with_mapping_of(now, before, lineage_of(path), pair)
+                    wanted = with_mapping_of(now, before, lineage, pair)
                 if wanted != now:
                     yield one.deed.session_id, PutDocument(path, now, wanted)
                 texts[path] = wanted
@@ -292,10 +314,3 @@ def _locate(content: bytes, data: bytes, hint: int) -> int | None:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None

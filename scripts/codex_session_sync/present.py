@@ -9,7 +9,7 @@ from functools import cached_property
 
 from .codex.home import CodexHome
 from .codex.inventory import RolloutIndex, read_head
-from .codex.rollout import history_base
+from .codex.rollout import base_name, history_base
 from .codex.session_index import read_index
 from .codex.state_db import KEY, StateDb
 from .errors import SessionError
@@ -36,9 +36,14 @@ class Present:
         self._database = database
         self._ids = tuple(ids)
 
+    def read(self) -> None:
+        """Read what all sessions share, so that its failure is none of a single session."""
+        _ = self.rollouts, self.names, self._rows, self._tools
+
     def tip(self, session_id: str) -> RolloutFile | None:
-        """The newest file of a session."""
-        return self.rollouts.tip(session_id)
+        """The newest file of a session: the one that its row names, else the newest stamp."""
+        row = self._rows.get(session_id, {})
+        return self.rollouts.tip(session_id, base_name(row.get("rollout_path")))
 
     def row(self, session_id: str) -> Row | None:
         """The session's row of ``threads``."""

@@ -101,7 +101,9 @@ def recover(home: CodexHome, journal: Journal, found: Interrupted) -> list[Notic
             open_for_writing(home.state_db) as database,
             codex_index_lock(home.path),
         ):
-            site = Site(home.path, home.sync_dir, log.staged, database, home.history_db)
+            site = Site(
+                home.path, home.sync_dir, log.staged, database, home.history_db, journal.places.row
+            )
             for batch in reversed(found.undecided):
                 if batch.step is not None:
                     kept += undo_all([operation for _, operation in batch.operations], site)
@@ -119,15 +121,20 @@ def recover(home: CodexHome, journal: Journal, found: Interrupted) -> list[Notic
 def _locked(home: CodexHome, found: Interrupted) -> Iterator[None]:
     """Hold the sessions that are undone. Raises InterruptedTransactionError if Codex has one."""
     undone = _sessions(found.undecided)
+    touched = [
+        session
+        for session in found.manifest["sessions"]
+        if session["session_id"] in undone and session["action"] not in RESULT_OF_MAPPING
+    ]
     with ExitStack() as locks:
-        for session in found.manifest["sessions"]:
-            local_id = session.get("local_session_id")
-            of_mappings = session["action"] in RESULT_OF_MAPPING
-            if session["session_id"] in undone and local_id is not None and not of_mappings:
-                try:
-                    locks.enter_context(codex_thread_lock(home.path, local_id))
-                except SessionError as error:
-                    raise interrupted(found.transaction_id, error) from error
+        # Two packaged sessions may stand for one here.
+        for local_id in dict.fromkeys(session.get("local_session_id") for session in touched):
+            if local_id is None:
+                continue
+            try:
+                locks.enter_context(codex_thread_lock(home.path, local_id))
+            except SessionError as error:
+                raise interrupted(found.transaction_id, error) from error
         yield
 
 

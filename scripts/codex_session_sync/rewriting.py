@@ -43,7 +43,7 @@ def rewrite(
     """Make changes of sidecars as one transaction of a kind (see journal.log.MAPPING_KINDS).
 
     The caller holds the home's lock and decided on the changes under it. ``about`` says more of
-    sessions in the manifest, by local id; ``transaction_id`` is one from journal.log.new_id, where
+    sessions in the manifest, by local id; ``transaction_id`` is one from Journal.new_id, where
     the changes name it. Raises HomeError, InterruptedTransactionError; then
     nothing was written.
     """

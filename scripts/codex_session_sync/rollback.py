@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from .codex.home import CodexHome
-from .codex.inventory import open_rollout, rollout_file
+from .codex.inventory import rollout_file
 from .codex.rollout import RolloutName, parse_name
 from .codex.state_db import StateDb, open_for_reading
-from .errors import HomeError, UsageError
+from .errors import HomeError, SyncError, UsageError
 from .identify import match_id
 from .journal.ledger import Deed, Ledger
 from .journal.operations import CreateFile, ExtendFile, PutRow
 from .model import Notice
 from .present import Present
-from .standing import Left, Obstacle, advanced, examine, left_by
+from .standing import (
+    Left,
+    Obstacle,
+    advanced,
+    examine,
+    index_lines,
+    index_name,
+    left_by,
+    obstacle_of,
+    opened,
+)
 
 _CHUNK = 1 << 20
 
@@ -44,9 +54,14 @@ class UndoResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SessionUndoing:
-    """What a rollback will do with one session, or why it leaves it as it is."""
+    """What a rollback will do with one session, or why it leaves it as it is.
+
+    ``whole`` is the deed with those of the same transaction that it built on: what it left can only
+    be told of all of them.
+    """
 
     deed: Deed
+    whole: Deed
     left: Left
     effect: Effect
     obstacle: Obstacle | None = None
@@ -106,43 +121,81 @@ def plan_rollback(
     deeds = _chosen(ledger.of(transaction_id), only)
     with open_for_reading(home.state_db) as database:
         present = Present(home, database, [deed.local_id for deed in deeds])
-        sessions = [_undoing(home, ledger, deed, present) for deed in reversed(deeds)]
+        present.read()
+        sessions = [
+            one for found in _by_local(deeds) for one in _undoings(home, ledger, found, present)
+        ]
         _require_database(home, sessions, database)
         going = _removed(sessions)
-        sessions = [_unless_read_on(one, going, present) for one in sessions]
-        notices = tuple(_descendants(sessions, present))
+        sessions = together([_unless_read_on(one, going, present) for one in sessions])
+        notices = (*_descendants(sessions, present), *_names_left(home, sessions, present))
     return RollbackPlan(transaction_id, tuple(sessions), notices)
 
 
 def _chosen(deeds: Sequence[Deed], only: Sequence[str]) -> list[Deed]:
-    """The deeds for the sessions asked for, by their id in the package or here."""
+    """The deeds for the sessions asked for, by their id in the package or here.
+
+    Two that were brought into one session here go together.
+    """
     if not only:
         return list(deeds)
     ids = {i for deed in deeds for i in (deed.session_id, deed.local_id)}
     wanted = {match_id(given, ids) for given in only}
-    return [deed for deed in deeds if wanted & {deed.session_id, deed.local_id}]
+    here = {deed.local_id for deed in deeds if wanted & {deed.session_id, deed.local_id}}
+    return [deed for deed in deeds if deed.local_id in here]
 
 
-def _undoing(home: CodexHome, ledger: Ledger, deed: Deed, present: Present) -> SessionUndoing:
-    left = left_by(deed.operations)
-    effect = Effect.REMOVE if left.made else Effect.CUT_BACK
-    if deed.of_mappings:
-        effect = Effect.REMAP
-    if deed.rolls_back is not None:
-        effect = Effect.RESTORE
-    return SessionUndoing(deed, left, effect, _obstacle(home, ledger, deed, left, present))
+def _by_local(deeds: Sequence[Deed]) -> Iterable[Sequence[Deed]]:
+    """The deeds in the order in which they are undone, those on one local session together."""
+    found: dict[str, list[Deed]] = {}
+    for deed in reversed(deeds):
+        found.setdefault(deed.local_id, []).append(deed)
+    return found.values()
 
 
-def _obstacle(
-    home: CodexHome, ledger: Ledger, deed: Deed, left: Left, present: Present
-) -> Obstacle | None:
+def _undoings(
+    home: CodexHome, ledger: Ledger, deeds: Sequence[Deed], present: Present
+) -> Iterable[SessionUndoing]:
+    """The undoing of all deeds on one local session, judged by what they left together."""
+    judged, obstacle = False, None
+    for place, deed in enumerate(deeds):
+        undone = _undone(ledger, deed)
+        beneath = [d for d in deeds[place + 1 :] if ledger.undone_by(d) is None]
+        done = [operation for d in reversed([deed, *beneath]) for operation in d.operations]
+        whole = replace(deed, operations=tuple(done))
+        if undone is None and not judged:
+            judged, obstacle = True, _obstacle(home, ledger, whole, present)
+        left = left_by(deed.operations)
+        effect = Effect.REMOVE if left.made else Effect.CUT_BACK
+        if deed.of_mappings:
+            effect = Effect.REMAP
+        if deed.rolls_back is not None:
+            effect = Effect.RESTORE
+        yield SessionUndoing(deed, whole, left, effect, undone or obstacle)
+
+
+def _undone(ledger: Ledger, deed: Deed) -> Obstacle | None:
     undone_by = ledger.undone_by(deed)
-    if undone_by is not None:
-        return Obstacle(
-            ALREADY,
-            f"transaction {undone_by} has rolled it back",
-            hint=f"`codex-session-sync rollback {undone_by}` puts it in effect again",
-        )
+    if undone_by is None:
+        return None
+    return Obstacle(
+        ALREADY,
+        f"transaction {undone_by} has rolled it back",
+        hint=f"`codex-session-sync rollback {undone_by}` puts it in effect again",
+    )
+
+
+def together(sessions: Sequence[SessionUndoing]) -> list[SessionUndoing]:
+    """The undoings, where what stands in the way of one is in that of all on its local session."""
+    found = {
+        one.deed.local_id: one.obstacle
+        for one in sessions
+        if one.obstacle is not None and one.obstacle.code != ALREADY
+    }
+    return [replace(one, obstacle=one.obstacle or found.get(one.deed.local_id)) for one in sessions]
+
+
+def _obstacle(home: CodexHome, ledger: Ledger, deed: Deed, present: Present) -> Obstacle | None:
     later = ledger.built_on(deed)
     if later:
         return Obstacle(
@@ -150,7 +203,12 @@ def _obstacle(
             f"transaction {', '.join(later)} built on it, so it stays as it is",
             hint=f"roll back {', then '.join(later)} first",
         )
-    found = examine(home, deed, left, present)
+    try:
+        found = examine(home, deed, left_by(deed.operations), present)
+    except (SyncError, OSError) as error:
+        if isinstance(error, HomeError) and error.code.startswith("database_"):
+            raise
+        return obstacle_of(error)
     return found if isinstance(found, Obstacle) else None
 
 
@@ -178,12 +236,15 @@ def _unless_read_on(
     ]
     if not readers:
         return one
-    end = _end(one, present)
+    try:
+        end = _end(one, present)
+    except (SyncError, OSError) as error:
+        return replace(one, obstacle=obstacle_of(error))
     forks = sorted({k.file.thread_id for k in readers if k.base and k.base.end_offset > end})
     if not forks:
         return one
     obstacle = advanced(f"it was forked here: session {', '.join(forks)} reads on in it")
-    return SessionUndoing(one.deed, one.left, one.effect, obstacle)
+    return replace(one, obstacle=obstacle)
 
 
 def _end(one: SessionUndoing, present: Present) -> int:
@@ -206,7 +267,7 @@ def _kept_size(one: SessionUndoing, present: Present) -> int:
         place = present.home.path / path
         file = rollout_file(place, place.name, 0, 0, archived=False)
         if path not in one.left.transcripts and file is not None:
-            with open_rollout(file) as stream:
+            with opened(file) as stream:
                 while chunk := stream.read(_CHUNK):
                     size += len(chunk)
     return size
@@ -223,6 +284,24 @@ def _descendants(sessions: Sequence[SessionUndoing], present: Present) -> Iterab
                 f"{', '.join(sorted(stay))} came from it and stay: they are whole, and name a "
                 "session that is not here any more",
                 session_id,
+            )
+
+
+def _names_left(
+    home: CodexHome, sessions: Sequence[SessionUndoing], present: Present
+) -> Iterable[Notice]:
+    """A warning for each name whose line in the index is not the one that was written."""
+    index = home.session_index.read_bytes() if home.session_index.exists() else b""
+    for one in sessions:
+        name = index_name(one.deed)
+        if one.obstacle is not None or name is None or present.names.get(one.deed.local_id) != name:
+            continue
+        lines = [text.strip().encode() for text in index_lines(one.deed)]
+        if not all(line in index for line in lines):
+            yield Notice(
+                "name_stays",
+                f"session_index.jsonl was rewritten since; the name {name!r} stays in it",
+                one.deed.local_id,
             )
 
 

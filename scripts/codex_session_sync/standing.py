@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import zstandard
+
 from .codex.home import CodexHome
-from .codex.inventory import open_rollout, rollout_file
+from .codex.inventory import invalid, open_rollout, rollout_file
 from .codex.rollout import parse_record
 from .codex.session_index import read_names
 from .durable import safe_join
+from .errors import SyncError
 from .journal.ledger import Deed
 from .journal.log import TRANSACTIONS
 from .journal.operations import (
@@ -23,9 +27,11 @@ from .journal.operations import (
     EditText,
     ExtendFile,
     MoveFile,
+    PutDocument,
     PutRow,
 )
-from .model import Row
+from .lineage.sidecar import lineage_of, mappings_of, read_sidecar
+from .model import RolloutFile, Row
 from .present import Present
 
 _CHUNK = 1 << 20
@@ -55,13 +61,14 @@ class Obstacle:
 class Expected:
     """A file as a deed left it: ``sha256``, if known, is of the bytes from ``start`` to ``size``.
 
-    ``closed``: nothing may follow.
+    ``closed``: nothing may follow; ``reopened``: but what opening the session adds.
     """
 
     start: int
     size: int
     sha256: str | None
     closed: bool
+    reopened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,16 @@ class Found:
     stored: tuple[int, str | None]
 
 
+@contextmanager
+def opened(file: RolloutFile) -> Iterator[BinaryIO]:
+    """The (decompressed) bytes of a rollout. Raises SessionError, also while they are read."""
+    try:
+        with open_rollout(file) as stream:
+            yield stream
+    except zstandard.ZstdError as error:
+        raise invalid(file, f"cannot be decompressed: {error}") from error
+
+
 def is_kept(path: str) -> bool:
     """Whether a path of the home is that of bytes which a transaction keeps."""
     return path.startswith(f"session-sync/{TRANSACTIONS}/")
@@ -132,7 +149,7 @@ def left_by(operations: Iterable[AnyOperation]) -> Left:
                 files[path] = Expected(size, size + added, sha256, closed=False)
             case CutFile(path=path, kept=kept, size=size, removed=removed, sha256=sha256):
                 first.setdefault(path, True)
-                files[path] = Expected(size, size, None, closed=True)
+                files[path] = Expected(size, size, None, closed=True, reopened=True)
                 files[kept] = Expected(0, removed, sha256, closed=True)
             case MoveFile(path=path) if is_sidecar(path):
                 continue
@@ -152,7 +169,8 @@ def examine(
 ) -> Obstacle | dict[str, Found]:
     """The deed's files as they are now, or why it is not to be undone.
 
-    One on mappings alone is undone whatever became of the session.
+    One on mappings alone is undone whatever became of the session. Raises SyncError, OSError where
+    something of the session cannot be read.
     """
     if deed.of_mappings:
         return {}
@@ -160,6 +178,7 @@ def examine(
     problem = problem or _name(deed, left, present)
     if problem is not None:
         return problem
+    _require_sidecars(home, deed)
     for path in left.gone:
         plain = path.removesuffix(COMPRESSED)
         again = plain in left.files and not safe_join(home.path, plain).exists()
@@ -174,38 +193,54 @@ def examine(
     return found
 
 
+def obstacle_of(error: SyncError | OSError) -> Obstacle:
+    """What an error is for the session that it befell."""
+    if isinstance(error, SyncError):
+        return Obstacle(error.code, error.message, error.hint)
+    return Obstacle(
+        "write_failed",
+        f"undoing it failed: {error.strerror or error}",
+        hint="it is as it was; make room or mend the cause, then roll back again",
+    )
+
+
 def advanced(what: str) -> Obstacle:
     """``advanced_since``: the session is not as the transaction left it."""
     return Obstacle("advanced_since", f"{what}, so it stays as it is")
 
 
 def _newer_file(home: CodexHome, deed: Deed, left: Left, present: Present) -> Obstacle | None:
+    if not left.files:
+        return None
     tip = present.tip(deed.local_id)
-    if tip is None or not (left.files or left.gone):
-        return None
-    path = tip.path.relative_to(home.path).as_posix()
-    if path in left.files or path.removesuffix(COMPRESSED) in left.files:
-        return None
-    if not left.transcripts:
-        return advanced("the session is here again")
-    known = left.transcripts[-1]
-    if tip.path.name == Path(known).name:
-        return advanced(f"its transcript was moved to {path}")
-    return advanced("it was reverted or continued in another file")
+    # Of a session that goes no file may stay behind, also none that no row names.
+    files = present.rollouts.files(deed.local_id) if left.made else [tip] if tip else []
+    for file in files:
+        path = file.path.relative_to(home.path).as_posix()
+        if path in left.files or path.removesuffix(COMPRESSED) in left.files:
+            continue
+        if not left.transcripts:
+            return advanced("the session is here again")
+        if file.path.name == Path(left.transcripts[-1]).name:
+            return advanced(f"its transcript was moved to {path}")
+        return advanced("it was reverted or continued in another file")
+    return None
 
 
 def _row(deed: Deed, left: Left, present: Present) -> Obstacle | None:
     row = present.row(deed.local_id)
     if row is None:
         return None
-    known = _last_row(deed)
-    if known is not None and known.after is None:
+    rows = [o for o in deed.operations if isinstance(o, PutRow) and o.table == "threads"]
+    if rows and rows[-1].after is None:
         return advanced("Codex has the session again")
-    after = known.after if known is not None else None
-    if after is None and left.made:
-        after = {"name": _index_name(deed)} if row.get("name") is not None else {}
+    after: Row = {}
+    for operation in rows:
+        after = {**after, **(operation.after or {})}
+    if not rows and left.made and row.get("name") is not None:
+        after = {"name": index_name(deed)}
     for column, what in SHOWN.items():
-        if column in (after or {}) and column in row and row[column] != (after or {})[column]:
+        if column in after and column in row and row[column] != after[column]:
             return advanced(what)
     noted = present.noted_elsewhere(deed.local_id) if left.made else []
     if noted:
@@ -215,25 +250,35 @@ def _row(deed: Deed, left: Left, present: Present) -> Obstacle | None:
 
 def _name(deed: Deed, left: Left, present: Present) -> Obstacle | None:
     """Whether the index of names tells of a name given since."""
-    name, now = _index_name(deed), present.names.get(deed.local_id)
+    name, now = index_name(deed), present.names.get(deed.local_id)
     told = name is not None or (left.made and present.row(deed.local_id) is None)
     if told and now is not None and now != name:
         return advanced(SHOWN["name"])
     return None
 
 
-def _index_name(deed: Deed) -> str | None:
-    texts = [
+def _require_sidecars(home: CodexHome, deed: Deed) -> None:
+    """Raise HomeError ``sidecar_invalid`` where a sidecar that was changed cannot be read."""
+    for operation in deed.operations:
+        if isinstance(operation, PutDocument):
+            lineage = lineage_of(operation.path)
+            text = read_sidecar(home.sync_dir, lineage)
+            if text is not None and text != operation.after:
+                mappings_of(text, lineage)
+
+
+def index_lines(deed: Deed) -> list[str]:
+    """The texts that a deed put into the index of names; empty for one that it took out."""
+    return [
         operation.text if isinstance(operation, AppendText) else operation.after
         for operation in deed.operations
         if isinstance(operation, AppendText | EditText)
     ]
-    return read_names("".join(texts).encode().splitlines()).get(deed.local_id)
 
 
-def _last_row(deed: Deed) -> PutRow | None:
-    rows = [o for o in deed.operations if isinstance(o, PutRow) and o.table == "threads"]
-    return rows[-1] if rows else None
+def index_name(deed: Deed) -> str | None:
+    """The name that a deed put into the index."""
+    return read_names("".join(index_lines(deed)).encode().splitlines()).get(deed.local_id)
 
 
 def _find(home: CodexHome, path: str, expected: Expected) -> Found | Obstacle:
@@ -253,7 +298,7 @@ def _find(home: CodexHome, path: str, expected: Expected) -> Found | Obstacle:
         return advanced("its transcript was moved or removed")
     if expected.closed:
         return advanced("Codex has compressed its transcript")
-    with open_rollout(file) as stream:
+    with opened(file) as stream:
         return _measure(stream, target, COMPRESSED, expected)
 
 
@@ -273,7 +318,8 @@ def _measure(stream: BinaryIO, target: Path, suffix: str, expected: Expected) ->
     more = b""
     while len(more) <= QUIET_BYTES and (chunk := stream.read(_CHUNK)):
         more += chunk
-    if more and (expected.closed or len(more) > QUIET_BYTES or not _quiet(more)):
+    closed = expected.closed and not expected.reopened
+    if more and (closed or len(more) > QUIET_BYTES or not _quiet(more)):
         return advanced("it was continued here")
     whole.update(more)
     size, sha256 = expected.size + len(more), whole.hexdigest()

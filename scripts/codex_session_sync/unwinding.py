@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from . import __version__, apply
 from .codex.home import CodexHome
-from .codex.inventory import open_rollout, rollout_file
+from .codex.inventory import rollout_file
 from .codex.state_db import StateDb, open_for_writing
 from .commit import Committer, Pair
 from .durable import safe_join, sync_all
@@ -27,7 +27,7 @@ from .model import Json, RolloutFile
 from .present import Present
 from .recovery import interrupted, require_none_interrupted
 from .rollback import RollbackPlan, SessionUndoing, UndoResult, result_of
-from .standing import COMPRESSED, Found, Obstacle, examine
+from .standing import COMPRESSED, Found, Obstacle, examine, left_by, obstacle_of, opened
 
 _CHUNK = 1 << 20
 
@@ -93,27 +93,27 @@ class Unwinder:
     def run(self, sessions: Sequence[SessionUndoing]) -> Iterator[Outcome]:
         """Undo sessions; yields what became of each."""
         committer = Committer(self.home, self.log, self.database, self)
-        for start in range(0, len(sessions), apply.BATCH_SESSIONS):
-            batch = sessions[start : start + apply.BATCH_SESSIONS]
+        failed: dict[str, Obstacle] = {}
+        for batch in _batches(sessions):
             if committer.broken is not None:
-                yield from (Outcome(one, _problem(committer.broken)) for one in batch)
+                yield from (Outcome(one, obstacle_of(committer.broken)) for one in batch)
                 continue
             with ExitStack() as locks:
                 known: dict[str, SessionUndoing] = {}
                 ready: list[Ready] = []
                 present = self._present(batch)
                 for one in batch:
-                    try:
-                        found = self._ready(one, present, locks)
-                    except (SyncError, OSError) as error:
-                        found = _problem(error)
+                    found = failed.get(one.deed.local_id) or self._tried(one, present, locks)
                     if isinstance(found, Obstacle):
+                        failed[one.deed.local_id] = found
                         yield Outcome(one, found)
                     else:
                         known[one.deed.session_id] = one
                         ready.append(found)
                 for done, problem in committer.commit(ready):
-                    obstacle = None if problem is None else _problem(problem)
+                    obstacle = None if problem is None else obstacle_of(problem)
+                    if obstacle is not None:
+                        failed[done.deed.local_id] = obstacle
                     yield Outcome(known[done.deed.session_id], obstacle)
 
     def settle(self, items: Sequence[Ready]) -> None:
@@ -134,11 +134,17 @@ class Unwinder:
     def _present(self, batch: Sequence[SessionUndoing]) -> Present:
         return Present(self.home, self.database, [one.deed.local_id for one in batch])
 
+    def _tried(self, one: SessionUndoing, present: Present, locks: ExitStack) -> Ready | Obstacle:
+        try:
+            return self._ready(one, present, locks)
+        except (SyncError, OSError) as error:
+            return obstacle_of(error)
+
     def _ready(self, one: SessionUndoing, present: Present, locks: ExitStack) -> Ready | Obstacle:
         """Keep Codex from writing to a session, look at it again, and stage what goes back."""
         if not one.deed.of_mappings:
             locks.enter_context(codex_thread_lock(self.home.path, one.deed.local_id))
-        found = examine(self.home, one.deed, one.left, present)
+        found = examine(self.home, one.whole, left_by(one.whole.operations), present)
         if isinstance(found, Obstacle):
             return found
         return Ready(one.deed, one.left, found, dict(self._staged(one.deed, found)))
@@ -154,7 +160,7 @@ class Unwinder:
                     moved = _final(path, deed)
                     file = _compressed(self.home, moved) if found[moved].suffix else None
                     if file is not None:
-                        with open_rollout(file) as source:
+                        with opened(file) as source:
                             waiting = self._stage(source, size)
                         os.utime(self.log.staged / waiting.name, ns=(mtime_ns, mtime_ns))
                         yield path, waiting
@@ -168,6 +174,18 @@ class Unwinder:
                 digest.update(chunk)
                 rest -= len(chunk)
         return Waiting(name, size - rest, digest.hexdigest())
+
+
+def _batches(sessions: Sequence[SessionUndoing]) -> Iterator[Sequence[SessionUndoing]]:
+    """Batches in order; of two deeds on one local session each has its own."""
+    batch: dict[str, SessionUndoing] = {}
+    for one in sessions:
+        if len(batch) == apply.BATCH_SESSIONS or one.deed.local_id in batch:
+            yield list(batch.values())
+            batch = {}
+        batch[one.deed.local_id] = one
+    if batch:
+        yield list(batch.values())
 
 
 def _final(path: str, deed: Deed) -> str:
@@ -211,16 +229,6 @@ def _in_order(plan: RollbackPlan, done: dict[str, Outcome]) -> tuple[Outcome, ..
 
 
 _STOPPED = Obstacle("interrupted", "the run was interrupted before it")
-
-
-def _problem(error: SyncError | OSError) -> Obstacle:
-    if isinstance(error, SyncError):
-        return Obstacle(error.code, error.message, error.hint)
-    return Obstacle(
-        "write_failed",
-        f"undoing it failed: {error.strerror or error}",
-        hint="it is as it was; make room or mend the cause, then roll back again",
-    )
 
 
 def _manifest(plan: RollbackPlan, home: CodexHome) -> Json:

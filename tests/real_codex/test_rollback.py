@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -218,3 +219,22 @@ def test_syncs_and_rollbacks_in_random_order_keep_the_home_sound(pair: Pair) -> 
         assert rollback(here, one).status in ("ok", "no_op")
     same(holdings(here.home), before)
     assert (listed(here), doctor(here)["status"]) == (order, "ok")
+
+
+def test_what_comes_back_in_a_copied_home_is_of_the_copy(pair: Pair, tmp_path: Path) -> None:
+    """Codex writes to the file that a row names: it must not be that of the original."""
+    there, here = pair
+    sessions = set(listed(there))
+    imported = sync(here, there.home)
+    back = rollback(here, transaction(imported)).document["data"]["rollback_transaction_id"]
+    copy = replace(here, home=tmp_path / "copy")
+    shutil.copytree(here.home, copy.home)
+    copy.prepare()
+    for home in (here, copy):
+        assert rollback(home, back).status == "ok"
+    session = min(sessions)
+    [original] = files_of(here.home, session)
+    before = original.read_bytes()
+    copy.exec_resume(session, "said in the copy")
+    assert original.read_bytes() == before
+    assert opened(copy, session)[-1] == "said in the copy"

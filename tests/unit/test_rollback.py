@@ -208,6 +208,7 @@ def _reverted(bed: Rolling, session: Session) -> None:
     path = bed.path(session)
     later = path.with_name(f"rollout-2026-04-01T00-00-00-{session.id}_{session_id(99)}.jsonl")
     later.write_bytes(path.read_bytes())
+    bed.do("UPDATE threads SET rollout_path = ? WHERE id = ?", str(later), session.id)
 
 
 def _forked(bed: Rolling, session: Session) -> None:
@@ -266,6 +267,14 @@ def test_a_session_that_moved_on_is_kept(bed: Rolling, moved: str, continued: bo
     assert [row for row in after["threads"] if row[0] != ROSES.id] == kept
 
 
+def test_no_file_of_a_session_stays_behind(bed: Rolling) -> None:
+    bed.sync(BEANS)
+    path = bed.path(BEANS)
+    later = path.with_name(f"rollout-2026-04-01T00-00-00-{BEANS.id}_{session_id(99)}.jsonl")
+    later.write_bytes(path.read_bytes())
+    assert results(bed.rollback("--latest")) == {BEANS.id: ("kept", "advanced_since")}
+
+
 def test_what_opening_adds_goes_with_the_session(bed: Rolling) -> None:
     before = bed.state()
     bed.sync(BEANS)
@@ -308,6 +317,21 @@ def test_what_opening_adds_to_a_continued_session(bed: Rolling) -> None:
     [now], [then] = ([r for r in s["threads"] if r[0] == BEANS.id] for s in (after, before))
     assert now[COLUMNS.index("updated_at")] == row[0][COLUMNS.index("updated_at")]
     assert now[COLUMNS.index("tokens_used")] == then[COLUMNS.index("tokens_used")]
+
+
+def test_what_opening_adds_after_a_rollback(bed: Rolling) -> None:
+    """The end takes its place again, and gives it back."""
+    bed.sync(BEANS)
+    transaction = bed.sync(BEANS.say("More"))
+    then = bed.state()
+    back = bed.undo(transaction)
+    with bed.path(BEANS).open("ab") as stream:
+        stream.write(OPENED)
+    opened = bed.state()
+    again = bed.undo(back)
+    assert bed.state() == then
+    bed.undo(again)
+    assert bed.state() == opened
 
 
 COLUMNS = [

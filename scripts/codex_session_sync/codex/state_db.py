@@ -124,8 +124,11 @@ class StateDb:
 
     def require_writable(self) -> None:
         """Raise HomeError if no write transaction can begin now."""
-        with self.transaction():
-            pass
+        with self._errors():
+            [version] = self._connection.execute("PRAGMA user_version").fetchone()
+        with self.transaction(), self._errors():
+            # Of a read-only file a transaction begins all the same, and fails at its first change.
+            self._connection.execute(f"PRAGMA user_version = {int(version)}")
 
     def insert(self, table: str, row: Row) -> None:
         """Add one row; its columns must be the table's."""

@@ -6,13 +6,15 @@ that is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..errors import HomeError
 from ..model import RESULT_OF, RESULT_OF_MAPPING, Json
 from .log import MAPPING_KINDS, Journal
 from .operations import AnyOperation, AppendText, EditText, MakeFolder, RemoveFolder
+from .places import Places
 
 CHANGED = frozenset({*map(str, RESULT_OF.values()), *RESULT_OF_MAPPING.values(), "undone"})
 """The results of a session that a transaction changed."""
@@ -66,13 +68,24 @@ class Ledger:
         """The newest transaction that changed something."""
         return max(self._marks, default=None)
 
+    @property
+    def places(self) -> Places:
+        """Where the home is, and where it was."""
+        return self._journal.places
+
     def of(self, transaction_id: str) -> Sequence[Deed]:
-        """What one transaction did, in its order. Raises HomeError where its journal is damaged."""
+        """What one transaction did, in order of execution.
+
+        Raises HomeError where its journal is damaged.
+        """
         operations: dict[str, list[AnyOperation]] = {}
+        batches: dict[str, int] = {}
         for batch in self._journal.batches(transaction_id):
             for session_id, operation in batch.operations if batch.step == "done" else ():
                 operations.setdefault(session_id, []).append(operation)
-        return [
+                batches[session_id] = batch.number
+        self._require_whole(transaction_id, operations)
+        deeds = [
             Deed(
                 mark.transaction_id,
                 session_id,
@@ -85,6 +98,22 @@ class Ledger:
             for session_id, mark in self._marks.get(transaction_id, {}).items()
             if session_id in operations
         ]
+        return sorted(deeds, key=lambda deed: batches[deed.session_id])
+
+    def _require_whole(self, transaction_id: str, known: Collection[str]) -> None:
+        """Raise HomeError if the journal does not tell what was done to a session.
+
+        A rollback may have found nothing to do for a session, not for all of them.
+        """
+        marks = self._marks.get(transaction_id, {})
+        missing = [i for i, mark in marks.items() if i not in known and mark.rolls_back is None]
+        if missing or (marks and not known):
+            raise HomeError(
+                "operation_invalid",
+                f"the journal of transaction {transaction_id} does not say what it did to "
+                f"{', '.join(missing or marks)}: its list of operations is cut off or gone",
+                hint="put the journal back from a backup of the home",
+            )
 
     def undone_by(self, mark: Mark) -> str | None:
         """The rollback that undid a deed and is itself in effect; None if the deed stands."""
@@ -123,9 +152,16 @@ class Ledger:
         return _made(self._all("append_text", "edit_text"))
 
     def _all(self, *kinds: str) -> Iterator[AnyOperation]:
-        """All operations of some kinds that were done, oldest first."""
+        """All operations of some kinds that were done, oldest first.
+
+        What a transaction made whose journal is damaged counts as made by somebody else.
+        """
         for transaction_id in reversed(self._journal.ids()):
-            for batch in self._journal.batches(transaction_id, kinds):
+            try:
+                batches = self._journal.batches(transaction_id, kinds)
+            except (HomeError, OSError):
+                continue
+            for batch in batches:
                 if batch.step == "done":
                     yield from (operation for _, operation in batch.operations)
 

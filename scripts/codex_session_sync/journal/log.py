@@ -11,7 +11,8 @@ import secrets
 import shutil
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ..durable import not_writable, sync_descriptor, sync_folder, write_atomic
 from ..errors import HomeError, UsageError
 from ..model import Json
 from .operations import AnyOperation, from_json, to_json
+from .places import Places, places
 
 SCHEMA = "codex-session-sync/transaction/1"
 TRANSACTIONS = "transactions"
@@ -42,6 +44,8 @@ _NO_KIND = ("",)
 """In the place of kinds of operations: steps of batches only."""
 
 _CHUNK = 1 << 16
+_MOMENT = "%Y%m%dT%H%M%S%fZ"
+_TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class Journal:
         ``transaction_id`` is one from ``new_id``, where it had to be known before. Raises HomeError
         ``home_not_writable``.
         """
-        transaction_id = transaction_id or new_id()
+        transaction_id = transaction_id or self.new_id()
         folder = self._root / transaction_id
         head = {"schema": SCHEMA, "transaction_id": transaction_id}
         log = TransactionLog(folder, {**head, **manifest})
@@ -82,6 +86,10 @@ class Journal:
             shutil.rmtree(folder, ignore_errors=True)
             raise not_writable(folder, error) from error
         return log
+
+    def new_id(self) -> str:
+        """An id for the next transaction, above all that there are."""
+        return _after(_new_id(), max(self.ids(), default=""))
 
     def ids(self) -> list[str]:
         """The ids of all transactions, newest first.
@@ -108,9 +116,16 @@ class Journal:
     def batches(self, transaction_id: str, kinds: Collection[str] = ()) -> list[Batch]:
         """What a transaction intended, in order; a torn last line is what a kill leaves.
 
-        With ``kinds`` only operations of these kinds, and the batches that have any.
+        Operations read as in the home as it is now. With ``kinds`` only those of these kinds, and
+        the batches that have any.
         """
-        return list(_batches(self._folder(transaction_id) / OPERATIONS, kinds))
+        return list(_batches(self._folder(transaction_id) / OPERATIONS, kinds, self.places))
+
+    @cached_property
+    def places(self) -> Places:
+        """Where the home is, and where it was at some transaction."""
+        named = (_glance(self._root / i).get("home") for i in self.ids())
+        return places(self._root.parent.parent, {home for home in named if isinstance(home, str)})
 
     def lines(
         self, transaction_id: str, kinds: Collection[str] = (), *, checked: bool = True
@@ -250,18 +265,29 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def new_id() -> str:
-    """The id of a transaction that begins now."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"
+def _new_id() -> str:
+    return f"{datetime.now(UTC):{_MOMENT}}-{secrets.token_hex(4)}"
 
 
-def _batches(path: Path, kinds: Collection[str]) -> Iterator[Batch]:
+def _after(transaction_id: str, newest: str) -> str:
+    """An id that sorts after the newest one, also where the clock was set back since."""
+    if transaction_id > newest:
+        return transaction_id
+    moment, _, _ = newest.partition("-")
+    try:
+        later = datetime.strptime(moment, _MOMENT).replace(tzinfo=UTC) + _TICK
+    except ValueError:
+        return transaction_id
+    return f"{later:{_MOMENT}}-{transaction_id.rpartition('-')[2]}"
+
+
+def _batches(path: Path, kinds: Collection[str], known: Places) -> Iterator[Batch]:
     operations: dict[int, list[tuple[str, AnyOperation]]] = {}
     steps: dict[int, str] = {}
     for line in _lines(path, kinds):
         number = line["batch"]
         if line["step"] == "intent":
-            pair = (line["session_id"], from_json(line["operation"]))
+            pair = (line["session_id"], known.operation(from_json(line["operation"])))
             operations.setdefault(number, []).append(pair)
         else:
             steps[number] = line["step"]
@@ -321,11 +347,16 @@ def _end_of_lines(stream: FileIO) -> int:
 
 
 def _has_ended(folder: Path) -> bool:
+    return _glance(folder).get("status") in ENDED
+
+
+def _glance(folder: Path) -> Json:
+    """A manifest that is not checked; empty if it is damaged."""
     try:
         manifest = orjson.loads((folder / MANIFEST).read_bytes())
     except orjson.JSONDecodeError:
-        return False
-    return isinstance(manifest, dict) and manifest.get("status") in ENDED
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
 
 
 def _manifest(folder: Path) -> Json:

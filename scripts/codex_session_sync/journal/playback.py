@@ -7,7 +7,16 @@ from pathlib import Path
 
 from ..durable import sync_all
 from ..errors import HomeError
-from .operations import HOME_CHANGED, AnyOperation, CreateFile, PutRow, Site
+from .operations import (
+    HOME_CHANGED,
+    AnyOperation,
+    CreateFile,
+    CutFile,
+    EditText,
+    ExtendFile,
+    PutRow,
+    Site,
+)
 
 
 def apply_all(operations: Sequence[AnyOperation], site: Site, done: list[AnyOperation]) -> None:
@@ -43,7 +52,7 @@ def undo_all(
     What another program has changed since is left as it is; returned is what was found there.
     ``keep_staged`` puts files back to where they waited, for another attempt.
     """
-    kept: list[HomeError] = []
+    kept: list[tuple[AnyOperation, HomeError]] = []
     rows = [operation for operation in reversed(operations) if isinstance(operation, PutRow)]
 
     def undo(operation: AnyOperation) -> None:
@@ -55,7 +64,11 @@ def undo_all(
         except HomeError as error:
             if error.code != HOME_CHANGED:
                 raise
-            kept.append(error)
+            kept.append((operation, error))
+        else:
+            if isinstance(operation, EditText | CutFile):
+                # The file is as this one left or found it, so those after it were never made.
+                kept[:] = [(o, e) for o, e in kept if not _changes(o, operation.path)]
 
     for operation in reversed(operations):
         if not isinstance(operation, PutRow):
@@ -63,7 +76,11 @@ def undo_all(
         elif operation is rows[0]:
             _in_transaction(rows, site, undo)
     sync_all(_touched(operations, site))
-    return kept
+    return [error for _, error in kept]
+
+
+def _changes(operation: AnyOperation, path: str) -> bool:
+    return isinstance(operation, EditText | ExtendFile) and operation.path == path
 
 
 def _in_transaction(rows: Sequence[PutRow], site: Site, change: Callable[[PutRow], None]) -> None:

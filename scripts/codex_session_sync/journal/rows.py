@@ -53,7 +53,7 @@ class PutRow:
         if database is None:
             raise unexpected(self.table, "has lost its database")
         key = self.key
-        present = self._present(database, key)
+        present = site.as_now(self._present(database, key))
         if _agrees(present, wanted):
             return
         if not _agrees(present, expected):

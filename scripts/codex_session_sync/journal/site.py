@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
 from ..codex.state_db import StateDb
 from ..durable import safe_join
 from ..errors import HomeError
+from ..model import Row
 
 Place = Literal["home", "sync"]
 
@@ -21,7 +23,8 @@ class Site:
     """Where operations act: the roots of the named places, and the open database if there is one.
 
     ``staged`` is the transaction's own folder of files that wait to be put in place,
-    ``history_db`` Codex's database of shown turns, which may not exist.
+    ``history_db`` Codex's database of shown turns, which may not exist. ``as_now`` gives a row that
+    is found as it reads in the home as it is now, see ``places``.
     """
 
     home: Path
@@ -29,6 +32,7 @@ class Site:
     staged: Path
     database: StateDb | None
     history_db: Path | None = None
+    as_now: Callable[[Row | None], Row | None] = field(default=lambda row: row)
 
     def resolve(self, where: Place, relative: str) -> Path:
         """The absolute path of a place's file; HomeError if it would leave the place."""

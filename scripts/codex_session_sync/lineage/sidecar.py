@@ -81,11 +81,20 @@ def sidecar_files(sync_dir: Path) -> Iterator[tuple[str, Path]]:
 
 
 def read_sidecar(sync_dir: Path, lineage: str) -> str | None:
-    """The text of a lineage's sidecar; None if it has none."""
+    """The text of a lineage's sidecar, to the byte; None if it has none.
+
+    Raises HomeError ``sidecar_invalid`` if it is no text.
+    """
     try:
-        return (sync_dir / sidecar_path(lineage)).read_text(encoding="utf-8")
+        return (sync_dir / sidecar_path(lineage)).read_bytes().decode()
     except FileNotFoundError:
         return None
+    except UnicodeDecodeError as error:
+        raise HomeError(
+            "sidecar_invalid",
+            f"sidecar {lineage} is not UTF-8: {error}",
+            hint="restore it from a backup, or move it away; nothing was changed",
+        ) from error
 
 
 def with_mapping(text: str | None, lineage: str, mapping: Mapping) -> str:

@@ -157,21 +157,23 @@ def _undoings(
     home: CodexHome, ledger: Ledger, deeds: Sequence[Deed], present: Present
 ) -> Iterable[SessionUndoing]:
     """The undoing of all deeds on one local session, judged by what they left together."""
-    judged, obstacle = False, None
-    for place, deed in enumerate(deeds):
-        undone = _undone(ledger, deed)
-        beneath = [d for d in deeds[place + 1 :] if ledger.undone_by(d) is None]
-        done = [operation for d in reversed([deed, *beneath]) for operation in d.operations]
-        whole = replace(deed, operations=tuple(done))
-        if undone is None and not judged:
-            judged, obstacle = True, _obstacle(home, ledger, whole, present)
+    standing = [deed for deed in deeds if ledger.undone_by(deed) is None]
+    obstacle = _obstacle(home, ledger, _whole(standing), present) if standing else None
+    for deed in deeds:
+        whole = _whole(standing[standing.index(deed) :]) if deed in standing else deed
         left = left_by(deed.operations)
         effect = Effect.REMOVE if left.made else Effect.CUT_BACK
         if deed.of_mappings:
             effect = Effect.REMAP
         if deed.rolls_back is not None:
             effect = Effect.RESTORE
-        yield SessionUndoing(deed, whole, left, effect, undone or obstacle)
+        yield SessionUndoing(deed, whole, left, effect, _undone(ledger, deed) or obstacle)
+
+
+def _whole(deeds: Sequence[Deed]) -> Deed:
+    """The first of some deeds, with those that it built on."""
+    operations = [operation for deed in reversed(deeds) for operation in deed.operations]
+    return replace(deeds[0], operations=tuple(operations))
 
 
 def _undone(ledger: Ledger, deed: Deed) -> Obstacle | None:

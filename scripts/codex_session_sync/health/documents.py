@@ -94,6 +94,7 @@ def confirmed_documents(journal: Journal, *, deep: bool = False) -> dict[str, st
                     left.setdefault(batch, {}).update(_left_by(operation))
                 case {"step": str(step), "batch": int(batch)}:
                     steps[batch] = step
+        journal.require_whole(transaction_id, steps)
         for batch, sidecars in left.items():
             if steps.get(batch) == "done":
                 found |= sidecars

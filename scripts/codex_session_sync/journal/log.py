@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from .. import validation
-from ..durable import not_writable, sync_descriptor, sync_folder, write_atomic
+from ..durable import not_writable, safe_join, sync_descriptor, sync_folder, write_atomic
 from ..errors import HomeError, UsageError
 from ..model import Json
 from .operations import AnyOperation, from_json, to_json
@@ -71,10 +71,10 @@ class Journal:
         """Make a new transaction's folder with its manifest, durably.
 
         ``transaction_id`` is one from ``new_id``, where it had to be known before. Raises HomeError
-        ``home_not_writable``.
+        ``home_not_writable``, ``path_escapes_home``.
         """
         transaction_id = transaction_id or self.new_id()
-        folder = self._root / transaction_id
+        folder = safe_join(self._root.parent, f"{TRANSACTIONS}/{transaction_id}")
         head = {"schema": SCHEMA, "transaction_id": transaction_id}
         log = TransactionLog(folder, {**head, **manifest})
         try:
@@ -98,7 +98,14 @@ class Journal:
         """
         if not self._root.is_dir():
             return []
-        found = (path.name for path in self._root.iterdir() if (path / MANIFEST).is_file())
+        if self._root.is_symlink():
+            return []
+        # A link is not followed: what it leads to is no part of the home.
+        found = (
+            path.name
+            for path in self._root.iterdir()
+            if (path / MANIFEST).is_file() and not path.is_symlink()
+        )
         return sorted(found, reverse=True)
 
     def manifests(self) -> Iterator[Json]:
@@ -141,14 +148,29 @@ class Journal:
     def confirmed(self, transaction_id: str, kind: str) -> Iterator[AnyOperation]:
         """The operations of one kind that a transaction did, in order, one at a time.
 
-        What was undone is left out. Raises HomeError where the list is damaged.
+        What was undone is left out. Raises HomeError where the list is damaged, or cut off though
+        the transaction has ended.
         """
         path = self._folder(transaction_id) / OPERATIONS
-        steps = ((line["batch"], line["step"]) for line in _lines(path, _NO_KIND))
-        done = {batch for batch, step in steps if step == "done"}
+        steps = {line["batch"]: line["step"] for line in _lines(path, _NO_KIND)}
+        done = {batch for batch, step in steps.items() if step == "done"}
+        self.require_whole(transaction_id, steps)
         for line in _lines(path, (kind,)):
             if line["step"] == "intent" and line["batch"] in done:
                 yield from_json(line["operation"])
+
+    def require_whole(self, transaction_id: str, steps: Mapping[int, str]) -> None:
+        """Raise HomeError if a list is cut off though its transaction has ended.
+
+        ``steps`` has the last step of each batch.
+        """
+        folder = self._folder(transaction_id)
+        if _has_ended(folder) and ("begun" in steps.values() or _is_torn(folder / OPERATIONS)):
+            raise HomeError(
+                "operation_invalid",
+                f"the list of operations of transaction {transaction_id} is cut off",
+                hint="put the journal back from a backup; nothing was changed",
+            )
 
     def interrupted(self) -> list[str]:
         """The ids of transactions that did not end, newest first.
@@ -331,6 +353,16 @@ def _cut_unwritten(path: Path) -> None:
                 sync_descriptor(stream.fileno())
                 return
             end += len(line)
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether the last line of a list is cut off."""
+    if not path.exists():
+        return False
+    with path.open("rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(max(0, size - 1))
+        return stream.read(1) not in (b"", b"\n")
 
 
 def _end_of_lines(stream: FileIO) -> int:

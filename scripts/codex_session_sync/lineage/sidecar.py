@@ -83,18 +83,27 @@ def sidecar_files(sync_dir: Path) -> Iterator[tuple[str, Path]]:
 def read_sidecar(sync_dir: Path, lineage: str) -> str | None:
     """The text of a lineage's sidecar, to the byte; None if it has none.
 
-    Raises HomeError ``sidecar_invalid`` if it is no text.
+    Raises HomeError ``sidecar_invalid`` if it is no text, or no file of its own.
     """
+    path = sync_dir / sidecar_path(lineage)
     try:
-        return (sync_dir / sidecar_path(lineage)).read_bytes().decode()
+        if path.is_symlink():
+            raise _unusable(lineage, "is a link, which is not followed")
+        return path.read_bytes().decode()
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:
-        raise HomeError(
-            "sidecar_invalid",
-            f"sidecar {lineage} is not UTF-8: {error}",
-            hint="restore it from a backup, or move it away; nothing was changed",
-        ) from error
+        raise _unusable(lineage, f"is not UTF-8: {error}") from error
+    except OSError as error:
+        raise _unusable(lineage, f"cannot be read: {error.strerror or error}") from error
+
+
+def _unusable(lineage: str, why: str) -> HomeError:
+    return HomeError(
+        "sidecar_invalid",
+        f"sidecar {lineage} {why}",
+        hint="restore it from a backup, or move it away; nothing was changed",
+    )
 
 
 def with_mapping(text: str | None, lineage: str, mapping: Mapping) -> str:

@@ -21,6 +21,9 @@ from .spool import Spool
 from .survey import Said, Survey, prompt_key
 from .timeline import standing, trimmed
 
+LAST_MS = 253_402_300_799_000
+"""The end of the year 9999; a row or a record may name a later time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Before:
@@ -239,5 +242,5 @@ def _draft(
 
 
 def _stamp(time_ms: int) -> str:
-    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
+    moment = datetime.fromtimestamp(min(max(time_ms, 0), LAST_MS) / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,11 +9,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from codex_session_sync import commit, unwinding
+from codex_session_sync import commit
 from codex_session_sync.codex.state_db import StateDb
 from codex_session_sync.journal.files import CutFile, ExtendFile, MoveFile, RemoveFolder
 from codex_session_sync.journal.rows import ForgetProjection
 from codex_session_sync.journal.texts import EditText
+from codex_session_sync.rollback import unwinding
 from crash import faults
 from crash.faults import Point
 

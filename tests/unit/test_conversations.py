@@ -22,13 +22,13 @@ from codex_session_sync.codex.history import (
 from codex_session_sync.codex.prompts import TAIL_BYTES, last_time_ms, read_prompts
 from codex_session_sync.codex.session_index import first_line
 from codex_session_sync.errors import SessionError
-from codex_session_sync.rebuild.conversations import (
+from codex_session_sync.indexes.conversations import (
     Conversation,
     choose,
     row_facts,
     title_of,
 )
-from codex_session_sync.rebuild.spool import Spool
+from codex_session_sync.indexes.spool import Spool
 from rollouts import put
 
 ID = Session(1).id

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from codex_session_sync.sidecars import read_sidecars
+from codex_session_sync.sidecars.documents import read_sidecars
 from damages import (
     BEANS,
     CODEX,

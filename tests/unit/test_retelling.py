@@ -11,9 +11,9 @@ import pytest
 
 from builders import Session, session_id
 from codex_session_sync.journal import playback
-from codex_session_sync.retelling import retell
-from codex_session_sync.rewriting import rewrite
-from codex_session_sync.sidecars import change_of, read_sidecars
+from codex_session_sync.sidecars.documents import change_of, read_sidecars
+from codex_session_sync.sidecars.retelling import retell
+from codex_session_sync.sidecars.rewriting import rewrite
 from damages import BEANS, OWN, ROSES, changes, codes, forget, mend
 from rolling import Rolling, make_rolling
 from workbench import codex_home

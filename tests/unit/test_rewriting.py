@@ -15,8 +15,8 @@ from codex_session_sync.journal.log import MAPPING_KINDS
 from codex_session_sync.journal.operations import MoveFile, PutDocument
 from codex_session_sync.lineage.sidecar import Mappings
 from codex_session_sync.recovery import find_interrupted, recover
-from codex_session_sync.rewriting import rewrite
-from codex_session_sync.sidecars import Sidecar, SidecarChange, change_of, read_sidecars
+from codex_session_sync.sidecars.documents import Sidecar, SidecarChange, change_of, read_sidecars
+from codex_session_sync.sidecars.rewriting import rewrite
 from rolling import Rolling, make_rolling
 from workbench import codex_home
 

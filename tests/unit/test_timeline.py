@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codex_session_sync.rebuild.timeline import SAME_PROMPT_MS, Lines, standing, trimmed
+from codex_session_sync.indexes.timeline import SAME_PROMPT_MS, Lines, standing, trimmed
 
 Line = tuple[int, int, bool]
 """Time in milliseconds, what it says, whether it comes from a transcript."""

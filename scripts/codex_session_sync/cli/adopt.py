@@ -7,14 +7,6 @@ from pathlib import Path
 
 import click
 
-from ..adopt import (
-    Adopted,
-    AdoptionPlan,
-    execute,
-    plan_local,
-    plan_packaged,
-    why_not_written,
-)
 from ..codex.home import CodexHome
 from ..errors import ExitCode, UsageError
 from ..journal.log import Journal
@@ -26,6 +18,14 @@ from ..package.sessions import Package
 from ..recovery import require_none_interrupted, unfinished_notices
 from ..report.envelope import Problem, Report, Status
 from ..report.progress import byte_progress
+from ..sidecars.adopt import (
+    Adopted,
+    AdoptionPlan,
+    execute,
+    plan_local,
+    plan_packaged,
+    why_not_written,
+)
 from .options import common, home_of, optional_package
 
 

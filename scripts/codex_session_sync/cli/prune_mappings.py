@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ..rebuilding import plan_pruning
 from ..report.envelope import Report
+from ..sidecars.rebuilding import plan_pruning
 from .options import common, home_of
 from .rewriting import rewriting_report
 

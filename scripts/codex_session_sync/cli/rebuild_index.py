@@ -11,13 +11,13 @@ import click
 from ..codex.history import history_settings
 from ..codex.home import CodexHome, read_config
 from ..codex.state_db import open_for_reading
+from ..indexes.drafting import Draft, draft_history, draft_index
+from ..indexes.spool import Spool
+from ..indexes.survey import Scope, Survey, read_said, survey
+from ..indexes.writing import replace_all
 from ..journal.log import Journal
 from ..locks import codex_history_lock, codex_index_lock, home_lock
 from ..model import Notice
-from ..rebuild.drafting import Draft, draft_history, draft_index
-from ..rebuild.spool import Spool
-from ..rebuild.survey import Scope, Survey, read_said, survey
-from ..rebuild.writing import replace_all
 from ..recovery import require_none_interrupted, unfinished_notices
 from ..report.envelope import Report, Status
 from ..report.progress import byte_progress

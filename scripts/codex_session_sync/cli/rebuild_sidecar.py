@@ -6,9 +6,9 @@ from functools import partial
 
 import click
 
-from ..rebuilding import plan_rebuild
 from ..report.envelope import Report
 from ..report.progress import byte_progress
+from ..sidecars.rebuilding import plan_rebuild
 from .options import common, home_of
 from .rewriting import rewriting_report
 

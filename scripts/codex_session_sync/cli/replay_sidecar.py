@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..report.envelope import Report
-from ..retelling import plan_replay
+from ..sidecars.retelling import plan_replay
 from .options import common, home_of
 from .rewriting import rewriting_report
 

@@ -12,8 +12,8 @@ from ..locks import home_lock
 from ..model import Json
 from ..recovery import require_none_interrupted, unfinished_notices
 from ..report.envelope import Problem, Report, Status
-from ..rewriting import Failures, rewrite
-from ..sidecars import Rewriting
+from ..sidecars.documents import Rewriting
+from ..sidecars.rewriting import Failures, rewrite
 
 Planning = Callable[[CodexHome], Rewriting]
 

@@ -14,8 +14,8 @@ from ..locks import home_lock
 from ..model import Json
 from ..recovery import require_none_interrupted, unfinished_notices
 from ..report.envelope import Problem, Report, Status
-from ..rollback import ALREADY, RollbackPlan, newest, plan_rollback
-from ..unwinding import Outcome, undoing_json, unwind
+from ..rollback.plan import ALREADY, RollbackPlan, newest, plan_rollback
+from ..rollback.unwinding import Outcome, undoing_json, unwind
 from .options import common, home_of
 
 

@@ -15,7 +15,7 @@ from ..lineage.differences import row_changes
 from ..model import Json, Notice
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
-from ..rollback import ALREADY, plan_rollback
+from ..rollback.plan import ALREADY, plan_rollback
 from .options import common, home_of
 
 

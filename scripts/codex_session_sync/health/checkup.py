@@ -9,7 +9,7 @@ from ..codex.home import CodexHome
 from ..errors import HomeError
 from ..journal.log import Journal
 from ..model import Json, Notice
-from ..retelling import incomplete
+from ..sidecars.retelling import incomplete
 from .documents import Shelf, against_journal, confirmed_documents, read_shelf
 from .finding import Finding, of_error
 from .holding import Holding, misplaced_rows, names_of_none, read_holding

@@ -18,7 +18,7 @@ from ..lineage.fingerprint import FINGERPRINT_VERSION
 from ..lineage.sidecar import Mapping as SessionMapping
 from ..lineage.sidecar import lineage_of, mappings_of, sidecar_path
 from ..model import Json
-from ..retelling import retell
+from ..sidecars.retelling import retell
 from .finding import Finding
 
 _SYNC = "session-sync/"

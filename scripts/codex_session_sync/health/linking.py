@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ..errors import SessionError, SyncError
-from ..first_import import installed_sessions
 from ..lineage.sidecar import Mapping
 from ..local import LocalSessions
 from ..model import Notice, RolloutFile, Transcript
+from ..sidecars.first_import import installed_sessions
 from ..transcript import first_link, notices, scan
 from .documents import Shelf
 from .finding import Finding, of_error

@@ -6,15 +6,15 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from .codex.home import CodexHome
-from .codex.inventory import rollout_file
-from .codex.rollout import RolloutName, parse_name
-from .codex.state_db import StateDb, open_for_reading
-from .errors import HomeError, SyncError, UsageError
-from .identify import match_id
-from .journal.ledger import Deed, Ledger
-from .journal.operations import CreateFile, ExtendFile, PutRow
-from .model import Notice
+from ..codex.home import CodexHome
+from ..codex.inventory import rollout_file
+from ..codex.rollout import RolloutName, parse_name
+from ..codex.state_db import StateDb, open_for_reading
+from ..errors import HomeError, SyncError, UsageError
+from ..identify import match_id
+from ..journal.ledger import Deed, Ledger
+from ..journal.operations import CreateFile, ExtendFile, PutRow
+from ..model import Notice
 from .present import Present
 from .standing import (
     Left,

@@ -11,15 +11,15 @@ from typing import BinaryIO
 
 import zstandard
 
-from .codex.home import CodexHome
-from .codex.inventory import invalid, open_rollout, rollout_file
-from .codex.rollout import parse_record
-from .codex.session_index import read_names
-from .durable import safe_join
-from .errors import SyncError
-from .journal.ledger import Deed
-from .journal.log import TRANSACTIONS
-from .journal.operations import (
+from ..codex.home import CodexHome
+from ..codex.inventory import invalid, open_rollout, rollout_file
+from ..codex.rollout import parse_record
+from ..codex.session_index import read_names
+from ..durable import safe_join
+from ..errors import SyncError
+from ..journal.ledger import Deed
+from ..journal.log import TRANSACTIONS
+from ..journal.operations import (
     AnyOperation,
     AppendText,
     CreateFile,
@@ -30,8 +30,8 @@ from .journal.operations import (
     PutDocument,
     PutRow,
 )
-from .lineage.sidecar import lineage_of, mappings_of, read_sidecar
-from .model import RolloutFile, Row
+from ..lineage.sidecar import lineage_of, mappings_of, read_sidecar
+from ..model import RolloutFile, Row
 from .present import Present
 
 _CHUNK = 1 << 20

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from .codex.home import CodexHome
-from .errors import HomeError
-from .journal.log import Journal
-from .journal.operations import PutDocument
-from .lineage.sidecar import (
+from ..codex.home import CodexHome
+from ..errors import HomeError
+from ..journal.log import Journal
+from ..journal.operations import PutDocument
+from ..lineage.sidecar import (
     Mappings,
     Pair,
     by_pair,
@@ -22,8 +22,8 @@ from .lineage.sidecar import (
     document,
     lineage_of,
 )
-from .model import Json, Notice
-from .sidecars import Rewriting, change_of, no_sidecar, read_sidecars
+from ..model import Json, Notice
+from .documents import Rewriting, change_of, no_sidecar, read_sidecars
 
 REASON = "journal"
 """Why a mapping changes here: the journal has it so."""

@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import BinaryIO
 
-from . import __version__, apply
-from .codex.home import CodexHome
-from .codex.inventory import rollout_file
-from .codex.state_db import StateDb, open_for_writing
-from .commit import Committer, Pair
-from .durable import safe_join, sync_all
-from .errors import SyncError
+from .. import __version__, apply
+from ..codex.home import CodexHome
+from ..codex.inventory import rollout_file
+from ..codex.state_db import StateDb, open_for_writing
+from ..commit import Committer, Pair
+from ..durable import safe_join, sync_all
+from ..errors import SyncError
+from ..journal.ledger import Deed, Ledger
+from ..journal.log import Journal, TransactionLog, now
+from ..journal.operations import CutFile, ExtendFile, MoveFile
+from ..locks import codex_thread_lock
+from ..model import Json, RolloutFile
+from ..recovery import interrupted, require_none_interrupted
 from .inverse import Inverse, Ready, Waiting
-from .journal.ledger import Deed, Ledger
-from .journal.log import Journal, TransactionLog, now
-from .journal.operations import CutFile, ExtendFile, MoveFile
-from .locks import codex_thread_lock
-from .model import Json, RolloutFile
+from .plan import RollbackPlan, SessionUndoing, UndoResult, result_of
 from .present import Present
-from .recovery import interrupted, require_none_interrupted
-from .rollback import RollbackPlan, SessionUndoing, UndoResult, result_of
 from .standing import COMPRESSED, Found, Obstacle, examine, left_by, obstacle_of, opened
 
 _CHUNK = 1 << 20

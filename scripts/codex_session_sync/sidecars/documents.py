@@ -11,10 +11,10 @@ from pathlib import Path
 
 import orjson
 
-from .codex.home import CodexHome
-from .errors import HomeError
-from .lineage.differences import mapping_changes
-from .lineage.sidecar import (
+from ..codex.home import CodexHome
+from ..errors import HomeError
+from ..lineage.differences import mapping_changes
+from ..lineage.sidecar import (
     Mappings,
     Pair,
     by_pair,
@@ -23,7 +23,7 @@ from .lineage.sidecar import (
     sidecar_files,
     sidecar_path,
 )
-from .model import Json, Notice
+from ..model import Json, Notice
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .codex.home import CodexHome
-from .journal.log import Journal
-from .lineage.fingerprint import lineage_id
-from .lineage.sidecar import Mapping, Mappings, Pair, fingerprint, pair_of
-from .local import LocalSessions
-from .model import Chain, Json, Notice
+from ..codex.home import CodexHome
+from ..journal.log import Journal
+from ..lineage.fingerprint import lineage_id
+from ..lineage.sidecar import Mapping, Mappings, Pair, fingerprint, pair_of
+from ..local import LocalSessions
+from ..model import Chain, Json, Notice
+from .documents import Rewriting, Sidecar, change_of, no_sidecar, read_sidecars
 from .retelling import REASON, Retold, incomplete, named_by, retell
-from .sidecars import Rewriting, Sidecar, change_of, no_sidecar, read_sidecars
 from .surviving import Progress, Survivor, Survivors
 
 GONE = "session_gone"

@@ -7,14 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from .codex.home import CodexHome
-from .codex.inventory import RolloutIndex, read_head
-from .codex.rollout import base_name, history_base
-from .codex.session_index import read_index
-from .codex.state_db import KEY, StateDb
-from .errors import SessionError
-from .lineage.kinship import kinship
-from .model import HistoryBase, RolloutFile, Row
+from ..codex.home import CodexHome
+from ..codex.inventory import RolloutIndex, read_head
+from ..codex.rollout import base_name, history_base
+from ..codex.session_index import read_index
+from ..codex.state_db import KEY, StateDb
+from ..errors import SessionError
+from ..lineage.kinship import kinship
+from ..model import HistoryBase, RolloutFile, Row
 
 TOOLS = "thread_dynamic_tools"
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from .codex.home import CodexHome
-from .codex.inventory import read_head
-from .errors import SessionError
-from .lineage.fingerprint import PROVENANCE, lineage_id
-from .lineage.sidecar import fingerprint
-from .local import LocalSessions
-from .model import Chain, Json, Notice, RolloutFile
-from .transcript import first_link, scan
+from ..codex.home import CodexHome
+from ..codex.inventory import read_head
+from ..errors import SessionError
+from ..lineage.fingerprint import PROVENANCE, lineage_id
+from ..lineage.sidecar import fingerprint
+from ..local import LocalSessions
+from ..model import Chain, Json, Notice, RolloutFile
+from ..transcript import first_link, scan
 
 Progress = Callable[[int], None]
 

@@ -11,27 +11,27 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from .codex.home import CodexHome
-from .codex.rollout import parse_time
-from .errors import SessionError, SyncError
+from ..codex.home import CodexHome
+from ..codex.rollout import parse_time
+from ..errors import SessionError, SyncError
+from ..following import ADOPTED_HOME, UNKNOWN_HOME
+from ..identify import match_id
+from ..journal.log import Journal, now
+from ..lineage.classify import CLASS_OF, relate
+from ..lineage.differences import MOMENT, packaged_metadata
+from ..lineage.fingerprint import common_entries, lineage_id
+from ..lineage.sidecar import Mapping as SessionMapping
+from ..lineage.sidecar import Mappings, Pair, fingerprint
+from ..local import LocalSessions
+from ..localize import origin_id
+from ..model import Json, Notice, Outline, Relation, SessionPlan, Transcript
+from ..package.sessions import Package
+from ..plan import make_plan
+from ..rollback.standing import Obstacle
+from ..verdict import Choices
+from .documents import Sidecar, SidecarChange, change_of, read_sidecar_of
 from .first_import import Installed, installed_sessions
-from .following import ADOPTED_HOME, UNKNOWN_HOME
-from .identify import match_id
-from .journal.log import Journal, now
-from .lineage.classify import CLASS_OF, relate
-from .lineage.differences import MOMENT, packaged_metadata
-from .lineage.fingerprint import common_entries, lineage_id
-from .lineage.sidecar import Mapping as SessionMapping
-from .lineage.sidecar import Mappings, Pair, fingerprint
-from .local import LocalSessions
-from .localize import origin_id
-from .model import Json, Notice, Outline, Relation, SessionPlan, Transcript
-from .package.sessions import Package
-from .plan import make_plan
 from .rewriting import Failures, rewrite
-from .sidecars import Sidecar, SidecarChange, change_of, read_sidecar_of
-from .standing import Obstacle
-from .verdict import Choices
 
 Progress = Callable[[int], None]
 AdoptAction = Literal["adopt", "skip", "refuse"]

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from .codex.home import CodexHome
-from .codex.rollout import parse_name
-from .codex.thread_history import projected
-from .commit import Pair
-from .journal.ledger import Deed, Ledger
-from .journal.log import TRANSACTIONS
-from .journal.operations import (
+from ..codex.home import CodexHome
+from ..codex.rollout import parse_name
+from ..codex.thread_history import projected
+from ..commit import Pair
+from ..journal.ledger import Deed, Ledger
+from ..journal.log import TRANSACTIONS
+from ..journal.operations import (
     AnyOperation,
     AppendText,
     CreateFile,
@@ -31,8 +31,8 @@ from .journal.operations import (
     PutRow,
     RemoveFolder,
 )
-from .lineage.sidecar import lineage_of, read_sidecar, with_mapping_of, without_change
-from .model import Row
+from ..lineage.sidecar import lineage_of, read_sidecar, with_mapping_of, without_change
+from ..model import Row
 from .present import TOOLS, Present
 from .standing import Found, Left, changed_columns, is_kept, is_sidecar
 

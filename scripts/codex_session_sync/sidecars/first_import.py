@@ -12,8 +12,8 @@ from pathlib import Path
 
 import orjson
 
-from .codex.home import ARCHIVED
-from .codex.rollout import base_name, parse_name
+from ..codex.home import ARCHIVED
+from ..codex.rollout import base_name, parse_name
 
 JOURNAL = "transfer-journal"
 OPERATIONS = "operations.jsonl"

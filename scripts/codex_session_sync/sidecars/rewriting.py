@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from . import __version__
-from .codex.home import CodexHome
-from .commit import Committer, Pair
-from .errors import SessionError, SyncError
-from .journal.log import TRANSACTIONS, Journal, TransactionLog, now
-from .journal.operations import AnyOperation, MoveFile, PutDocument
-from .lineage.sidecar import by_pair, document, sidecar_path
-from .model import RESULT_OF_MAPPING, Json
-from .recovery import interrupted, require_none_interrupted
-from .sidecars import MappingChange, SidecarChange
+from .. import __version__
+from ..codex.home import CodexHome
+from ..commit import Committer, Pair
+from ..errors import SessionError, SyncError
+from ..journal.log import TRANSACTIONS, Journal, TransactionLog, now
+from ..journal.operations import AnyOperation, MoveFile, PutDocument
+from ..lineage.sidecar import by_pair, document, sidecar_path
+from ..model import RESULT_OF_MAPPING, Json
+from ..recovery import interrupted, require_none_interrupted
+from .documents import MappingChange, SidecarChange
 
 BATCH = 256
 """How many sidecars are made durable together."""

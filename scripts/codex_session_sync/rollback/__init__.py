@@ -1,0 +1,1 @@
+"""Undoing what a transaction did, as a transaction of its own."""

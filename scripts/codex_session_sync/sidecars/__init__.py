@@ -1,0 +1,1 @@
+"""Sidecars for life: adopted, rebuilt, replayed, pruned."""

@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from . import commit
 from .changes import Changes
 from .codex.home import CodexHome
 from .codex.state_db import StateDb
 from .commit import Committer, Pair
 from .durable import sync_all
-from .errors import SessionError, SyncError
+from .errors import SyncError, told
 from .journal.log import TransactionLog
 from .locks import codex_thread_lock
 from .model import RESULT_OF, Result, SessionOutcome, SessionPlan, Transcript
 from .policy import Policy
 from .staging import Staged, Stager
 
-BATCH_SESSIONS = 256
 BATCH_BYTES = 64 << 20
 
 Progress = Callable[[int], None]
@@ -84,7 +84,7 @@ def _batches(plans: Sequence[SessionPlan]) -> Iterator[list[SessionPlan]]:
         assert isinstance(plan.transcript, Transcript)
         assert plan.target is not None
         length, target = plan.transcript.size, plan.target.session_id
-        full = len(batch) == BATCH_SESSIONS or size + length > BATCH_BYTES
+        full = len(batch) == commit.BATCH_SESSIONS or size + length > BATCH_BYTES
         if batch and (full or target in targets):
             yield batch
             batch, size, targets = [], 0, set()
@@ -96,13 +96,6 @@ def _batches(plans: Sequence[SessionPlan]) -> Iterator[list[SessionPlan]]:
 
 
 def _failed(plan: SessionPlan, error: SyncError | OSError) -> SessionOutcome:
-    if isinstance(error, SyncError):
-        known = error
-    else:
-        known = SessionError(
-            "write_failed",
-            f"writing it failed: {error.strerror or error}",
-            hint="nothing of it was left behind; make room or mend the cause, then sync again",
-        )
+    known = told(error)
     result = Result.REFUSED if known.code == "session_busy" else Result.FAILED
     return SessionOutcome(plan, result, None, known.code, known.message, known.hint)

@@ -1,4 +1,4 @@
-"""Committing batches: journal, change, confirm; what fails is undone and tried one at a time.
+"""A transaction and its batches: journal, change, confirm; what fails is undone, then tried alone.
 
 A batch is the unit of durability: its operations are journaled and synced, then applied and
 synced, then confirmed. Where one fails it is undone and its items are tried alone, so that one
@@ -7,23 +7,74 @@ session's failure does not stop the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
+from . import __version__
 from .codex.home import CodexHome
 from .codex.state_db import StateDb
 from .errors import HomeError, InterruptedTransactionError, SyncError
-from .journal.log import TransactionLog
+from .journal.log import Journal, TransactionLog, now
 from .journal.operations import AnyOperation, Site
 from .journal.playback import apply_all, undo_all
 from .locks import codex_index_lock
+from .model import Json
 from .recovery import interrupted
+
+BATCH_SESSIONS = 256
+"""The most that is made durable together."""
+
+Ending = Callable[[], tuple[str, list[Json]]]
+"""How a transaction ended: its status, and its sessions with their results."""
 
 T = TypeVar("T")
 Item_contra = TypeVar("Item_contra", contravariant=True)
 Pair = tuple[str, AnyOperation]
 """A session's id in the transaction, and a change made for it."""
+
+
+@contextmanager
+def transaction(
+    home: CodexHome,
+    kind: str,
+    sessions: list[Json],
+    ending: Ending,
+    *,
+    transaction_id: str | None = None,
+    **more: Any,
+) -> Iterator[TransactionLog]:
+    """A transaction from its manifest to its end, which comes on an interrupt too.
+
+    ``sessions`` are as the manifest has them at first, ``more`` is what else it says. With a batch
+    that is neither confirmed nor undone the transaction is left to ``recover``. Raises HomeError
+    before anything is written, InterruptedTransactionError.
+    """
+    manifest = {
+        "kind": kind,
+        "status": "running",
+        "program_version": __version__,
+        "created_at": now(),
+        "completed_at": None,
+        "home": str(home.path),
+        "package": None,
+        "counts": {},
+        "sessions": sessions,
+        **more,
+    }
+    log = Journal(home.sync_dir).begin(manifest, transaction_id)
+    try:
+        yield log
+    finally:
+        if not log.undecided:
+            status, ended = ending()
+            counts = Counter(str(session["result"]) for session in ended)
+            try:
+                log.finish(status, dict(sorted(counts.items())), ended)
+            except OSError as error:
+                raise interrupted(log.transaction_id, error) from error
 
 
 class Work(Protocol[Item_contra]):

@@ -69,3 +69,14 @@ class SessionError(SyncError):
     """One session cannot be read or written; the other sessions go on."""
 
     exit_code = ExitCode.PARTIAL
+
+
+def told(problem: SyncError | OSError) -> SyncError:
+    """The error to report for what befell one session; the system's is ``write_failed``."""
+    if isinstance(problem, SyncError):
+        return problem
+    return SessionError(
+        "write_failed",
+        f"writing it failed: {problem.strerror or problem}",
+        hint="it is as it was; make room or mend the cause, then run the same command again",
+    )

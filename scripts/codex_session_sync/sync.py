@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import __version__
 from .apply import Writer
 from .codex.client import prime
 from .codex.home import CodexHome
 from .codex.state_db import open_for_reading, open_for_writing
+from .commit import transaction
 from .errors import HomeError
-from .journal.log import Journal, TransactionLog, now
+from .journal.log import Journal
 from .model import (
     RESULT_OF,
     Action,
@@ -28,7 +28,7 @@ from .model import (
     brings_metadata_only,
 )
 from .policy import Policy
-from .recovery import interrupted, require_none_interrupted
+from .recovery import require_none_interrupted
 
 Progress = Callable[[int], None]
 
@@ -79,16 +79,17 @@ def execute(
     with open_for_writing(home.state_db) as database:
         if database is not None:
             database.require_writable()
-        log = journal.begin(_manifest(plan, home))
-        writer = Writer(home, log, database, policy, progress)
         outcomes: dict[str, SessionOutcome] = {}
-        try:
+        with transaction(
+            home,
+            "sync",
+            [_journaled(session_json(s), None) for s in plan.sessions],
+            lambda: _ending(_in_order(plan, outcomes)),
+            package={**plan.package, "source": _utf8(plan.package["source"])},
+        ) as log:
+            writer = Writer(home, log, database, policy, progress)
             for outcome in writer.run(writing):
                 outcomes[outcome.plan.session.session_id] = outcome
-        finally:
-            # Also on an interrupt. With a batch neither confirmed nor undone it is for `recover`.
-            if not log.undecided:
-                _finish(log, _in_order(plan, outcomes))
     return Execution(log.transaction_id, _in_order(plan, outcomes), notices)
 
 
@@ -182,37 +183,17 @@ def _not_written(plan: SessionPlan) -> SessionOutcome:
             )
 
 
-def _manifest(plan: Plan, home: CodexHome) -> Json:
-    return {
-        "kind": "sync",
-        "status": "running",
-        "program_version": __version__,
-        "created_at": now(),
-        "completed_at": None,
-        "home": str(home.path),
-        "package": {**plan.package, "source": _utf8(plan.package["source"])},
-        "counts": {},
-        "sessions": [_journaled(session_json(s), None) for s in plan.sessions],
-    }
-
-
 def _utf8(path: str) -> str:
     """A path as text that JSON can hold, whatever bytes it has."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
-def _finish(log: TransactionLog, outcomes: Sequence[SessionOutcome]) -> None:
-    sessions = [_journaled(session_json(o.plan, o), o.result) for o in outcomes]
-    results = Counter(o.result for o in outcomes)
-    if results[Result.FAILED] or results[Result.REFUSED]:
-        written = any(results[result] for result in RESULT_OF.values())
-        status = "partial" if written else "failed"
-    else:
-        status = "completed"
-    try:
-        log.finish(status, {str(k): v for k, v in sorted(results.items())}, sessions)
-    except OSError as error:
-        raise interrupted(log.transaction_id, error) from error
+def _ending(outcomes: Sequence[SessionOutcome]) -> tuple[str, list[Json]]:
+    results = {outcome.result for outcome in outcomes}
+    status = "completed"
+    if results & {Result.FAILED, Result.REFUSED}:
+        status = "partial" if results & {*RESULT_OF.values()} else "failed"
+    return status, [_journaled(session_json(o.plan, o), o.result) for o in outcomes]
 
 
 def _journaled(session: Json, result: Result | None) -> Json:

@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from codex_session_sync import apply, recovery, staging, validation
+from codex_session_sync import apply, commit, recovery, staging, validation
 from codex_session_sync.cli.main import main
 from codex_session_sync.codex.state_db import StateDb
 from codex_session_sync.continuation import Continuation
@@ -159,7 +159,7 @@ def run_with_fault(fault: Fault, sent: str, batch: int, *arguments: str) -> int:
 
     A fault that is a time is no matter of this process.
     """
-    apply.BATCH_SESSIONS = batch
+    commit.BATCH_SESSIONS = batch
     if len(fault) == 3:
         name, when, number = fault
         point = POINTS[name]

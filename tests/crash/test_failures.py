@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from builders import write_snapshot
-from codex_session_sync import apply, staging
+from codex_session_sync import commit, staging
 from codex_session_sync.compose import compose
 from crash.beds import FIRST, LAST, NO_SPACE, OTHERS, PACKAGED, SECOND, VICTIM, Bed, Twins, strike
 from crash.faults import POINTS, faulty, nth
@@ -111,7 +111,7 @@ def test_the_database_fails_for_all(
                 raise sqlite3.OperationalError("disk I/O error")
             return super().execute(statement, *values)
 
-    monkeypatch.setattr(apply, "BATCH_SESSIONS", 2)
+    monkeypatch.setattr(commit, "BATCH_SESSIONS", 2)
     with monkeypatch.context() as patched:
         patched.setattr(sqlite3, "connect", partial(real, factory=Failing))
         outcome = bed.sync()
@@ -190,7 +190,7 @@ def test_a_batch_that_cannot_be_confirmed(
     def fail() -> None:
         raise NO_SPACE
 
-    monkeypatch.setattr(apply, "BATCH_SESSIONS", 2)
+    monkeypatch.setattr(commit, "BATCH_SESSIONS", 2)
     with monkeypatch.context() as patched:
         strikes = lambda _: next(passed) >= number  # noqa: E731
         patched.setattr(point.owner, point.name, faulty(point, "before", fail, strikes))
@@ -292,7 +292,7 @@ def test_another_program_at_work_while_undoing(
 def test_an_interrupt_undoes_the_batch(
     bed: Bed, monkeypatch: pytest.MonkeyPatch, twins: Twins, name: str, when: str
 ) -> None:
-    monkeypatch.setattr(apply, "BATCH_SESSIONS", 2)
+    monkeypatch.setattr(commit, "BATCH_SESSIONS", 2)
     with monkeypatch.context() as patched:
         strike(patched, name, when, KeyboardInterrupt(), 2 if name == "mark" else ABOUT_VICTIM)
         outcome = bed.sync()

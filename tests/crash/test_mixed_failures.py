@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from builders import Session
-from codex_session_sync import apply, validation
+from codex_session_sync import commit, validation
 from codex_session_sync.locks import codex_thread_lock
 from crash.beds import LATER, MIXED, NEW, NO_SPACE, Bed, Twins, posix, strike
 from crash.faults import POINTS, faulty, nth
@@ -98,7 +98,7 @@ def test_an_interrupt_undoes_the_batch(
     when: str,
 ) -> None:
     victim = LATER[key]
-    monkeypatch.setattr(apply, "BATCH_SESSIONS", 2)
+    monkeypatch.setattr(commit, "BATCH_SESSIONS", 2)
     with monkeypatch.context() as patched:
         assert strike(patched, name, when, KeyboardInterrupt(), about(victim)) == []
         outcome = mixed.sync()

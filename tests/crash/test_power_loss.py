@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from codex_session_sync import apply, validation
+from codex_session_sync import commit, validation
 from codex_session_sync.codex.state_db import open_for_writing
 from codex_session_sync.journal.log import TransactionLog
 from crash.beds import DATABASE, MIXED, NO_SPACE, PACKAGED, Bed, Twins, make_bed, strike
@@ -44,7 +44,7 @@ def record(
 
     with monkeypatch.context() as patched:
         patched.setattr(TransactionLog, "mark", mark)
-        patched.setattr(apply, "BATCH_SESSIONS", batch)
+        patched.setattr(commit, "BATCH_SESSIONS", batch)
         with disk.recording(monkeypatch):
             run()
     return disk.moments

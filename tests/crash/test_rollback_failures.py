@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from builders import Session
-from codex_session_sync import apply
+from codex_session_sync import commit
 from crash.faults import faulty, nth
 from crash.rollback_faults import POINTS, ROLLBACK_POINTS
 from rolling import Rolling, compress, make_rolling
@@ -207,7 +207,7 @@ def test_a_failure_that_stays(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> 
     bed = scene.reset()
     point = POINTS["move"]
     passed: list[int] = []
-    monkeypatch.setattr(apply, "BATCH_SESSIONS", 1)
+    monkeypatch.setattr(commit, "BATCH_SESSIONS", 1)
 
     def fail() -> None:
         passed.append(1)

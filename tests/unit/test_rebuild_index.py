@@ -19,8 +19,8 @@ import pytest
 from builders import Session, dump, write_snapshot, write_transfer
 from codex_session_sync.codex.session_index import index_line
 from codex_session_sync.errors import ExitCode
-from codex_session_sync.locks import home_lock
 from codex_session_sync.indexes import survey, writing
+from codex_session_sync.locks import home_lock
 from workbench import SCRIPTS, Outcome, add_rows, call, environment, make_database, tree
 
 SCHEMA = SCRIPTS / "codex_session_sync" / "schemas" / "envelope.schema.json"

@@ -18,13 +18,13 @@ from ..package.sessions import Package
 from ..recovery import require_none_interrupted, unfinished_notices
 from ..report.envelope import Problem, Report, Status
 from ..report.progress import byte_progress
+from ..rollback.standing import obstacle_of
 from ..sidecars.adopt import (
     Adopted,
     AdoptionPlan,
     execute,
     plan_local,
     plan_packaged,
-    why_not_written,
 )
 from .options import common, home_of, optional_package
 
@@ -110,7 +110,7 @@ def _executed(plan: AdoptionPlan, done: Adopted) -> Report:
         failure = done.failures.get(one.lineage or "")
         if one.action == "adopt" and failure is not None:
             result = "failed"
-            why = why_not_written(failure)
+            why = obstacle_of(failure)
             problems.append(Problem(why.code, why.message, why.hint, one.origin_id))
         sessions.append({**one.to_json(), "result": result})
     idle = all(session["result"] == "skipped" for session in sessions)

@@ -16,7 +16,7 @@ from ..codex.inventory import invalid, open_rollout, rollout_file
 from ..codex.rollout import parse_record
 from ..codex.session_index import read_names
 from ..durable import safe_join
-from ..errors import SyncError
+from ..errors import SyncError, told
 from ..journal.ledger import Deed
 from ..journal.log import TRANSACTIONS
 from ..journal.operations import (
@@ -195,13 +195,8 @@ def examine(
 
 def obstacle_of(error: SyncError | OSError) -> Obstacle:
     """What an error is for the session that it befell."""
-    if isinstance(error, SyncError):
-        return Obstacle(error.code, error.message, error.hint)
-    return Obstacle(
-        "write_failed",
-        f"undoing it failed: {error.strerror or error}",
-        hint="it is as it was; make room or mend the cause, then roll back again",
-    )
+    known = told(error)
+    return Obstacle(known.code, known.message, known.hint)
 
 
 def advanced(what: str) -> Obstacle:

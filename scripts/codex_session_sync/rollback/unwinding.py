@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count
 from typing import BinaryIO
 
-from .. import __version__, apply
+from .. import commit
 from ..codex.home import CodexHome
 from ..codex.inventory import rollout_file
 from ..codex.state_db import StateDb, open_for_writing
-from ..commit import Committer, Pair
+from ..commit import Committer, Pair, transaction
 from ..durable import safe_join, sync_all
 from ..errors import SyncError
 from ..journal.ledger import Deed, Ledger
-from ..journal.log import Journal, TransactionLog, now
+from ..journal.log import Journal, TransactionLog
 from ..journal.operations import CutFile, ExtendFile, MoveFile
 from ..locks import codex_thread_lock
 from ..model import Json, RolloutFile
-from ..recovery import interrupted, require_none_interrupted
+from ..recovery import require_none_interrupted
 from .inverse import Inverse, Ready, Waiting
 from .plan import RollbackPlan, SessionUndoing, UndoResult, result_of
 from .present import Present
@@ -68,15 +67,16 @@ def unwind(plan: RollbackPlan, home: CodexHome, ledger: Ledger) -> Unwinding:
     with open_for_writing(home.state_db) as database:
         if database is not None:
             database.require_writable()
-        log = journal.begin(_manifest(plan, home))
         outcomes: dict[str, Outcome] = {}
-        try:
+        with transaction(
+            home,
+            "rollback",
+            [_journaled(one, None) for one in plan.sessions],
+            lambda: _ending(_in_order(plan, outcomes)),
+            rolls_back=plan.transaction_id,
+        ) as log:
             for outcome in Unwinder(home, log, database, ledger).run(plan.undoable):
                 outcomes[outcome.undoing.deed.session_id] = outcome
-        finally:
-            # Also on an interrupt. With a batch neither confirmed nor undone it is for `recover`.
-            if not log.undecided:
-                _finish(log, _in_order(plan, outcomes))
     return Unwinding(log.transaction_id, _in_order(plan, outcomes))
 
 
@@ -180,7 +180,7 @@ def _batches(sessions: Sequence[SessionUndoing]) -> Iterator[Sequence[SessionUnd
     """Batches in order; of two deeds on one local session each has its own."""
     batch: dict[str, SessionUndoing] = {}
     for one in sessions:
-        if len(batch) == apply.BATCH_SESSIONS or one.deed.local_id in batch:
+        if len(batch) == commit.BATCH_SESSIONS or one.deed.local_id in batch:
             yield list(batch.values())
             batch = {}
         batch[one.deed.local_id] = one
@@ -231,21 +231,6 @@ def _in_order(plan: RollbackPlan, done: dict[str, Outcome]) -> tuple[Outcome, ..
 _STOPPED = Obstacle("interrupted", "the run was interrupted before it")
 
 
-def _manifest(plan: RollbackPlan, home: CodexHome) -> Json:
-    return {
-        "kind": "rollback",
-        "rolls_back": plan.transaction_id,
-        "status": "running",
-        "program_version": __version__,
-        "created_at": now(),
-        "completed_at": None,
-        "home": str(home.path),
-        "package": None,
-        "counts": {},
-        "sessions": [_journaled(one, None) for one in plan.sessions],
-    }
-
-
 def _journaled(one: SessionUndoing, outcome: Outcome | None) -> Json:
     shown = undoing_json(one, outcome)
     session = one.deed.session
@@ -259,14 +244,8 @@ def _journaled(one: SessionUndoing, outcome: Outcome | None) -> Json:
     }
 
 
-def _finish(log: TransactionLog, outcomes: Sequence[Outcome]) -> None:
+def _ending(outcomes: Sequence[Outcome]) -> tuple[str, list[Json]]:
+    results = {outcome.result for outcome in outcomes}
+    status = "completed" if UndoResult.UNDONE in results else "failed"
     sessions = [_journaled(outcome.undoing, outcome) for outcome in outcomes]
-    results = Counter(str(outcome.result) for outcome in outcomes)
-    if len(results) > 1:
-        status = "partial"
-    else:
-        status = "completed" if results[UndoResult.UNDONE] else "failed"
-    try:
-        log.finish(status, dict(sorted(results.items())), sessions)
-    except OSError as error:
-        raise interrupted(log.transaction_id, error) from error
+    return "partial" if len(results) > 1 else status, sessions

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ..codex.home import CodexHome
 from ..codex.rollout import parse_time
-from ..errors import SessionError, SyncError
+from ..errors import SessionError
 from ..following import ADOPTED_HOME, UNKNOWN_HOME
 from ..identify import match_id
 from ..journal.log import Journal, now
@@ -163,17 +163,6 @@ def execute(plan: AdoptionPlan, home: CodexHome) -> Adopted:
         about[str(one.local_id)] = {key: told[key] for key in keys}
     done = rewrite(home, "adopt", changes, about, transaction_id=transaction_id)
     return Adopted(done.transaction_id, done.failures)
-
-
-def why_not_written(failure: SyncError | OSError) -> Obstacle:
-    """Why a mapping could not be written."""
-    if isinstance(failure, SyncError):
-        return Obstacle(failure.code, failure.message, failure.hint)
-    return Obstacle(
-        "write_failed",
-        f"its sidecar could not be written: {failure.strerror or failure}",
-        "make room or mend the cause, then adopt again",
-    )
 
 
 def _changes(plan: AdoptionPlan, transaction_id: str) -> Iterator[SidecarChange]:

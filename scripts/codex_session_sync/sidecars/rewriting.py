@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from .. import __version__
 from ..codex.home import CodexHome
-from ..commit import Committer, Pair
-from ..errors import SessionError, SyncError
-from ..journal.log import TRANSACTIONS, Journal, TransactionLog, now
+from ..commit import BATCH_SESSIONS, Committer, Pair, transaction
+from ..errors import SyncError, told
+from ..journal.log import TRANSACTIONS, Journal, TransactionLog
 from ..journal.operations import AnyOperation, MoveFile, PutDocument
 from ..lineage.sidecar import by_pair, document, sidecar_path
 from ..model import RESULT_OF_MAPPING, Json
-from ..recovery import interrupted, require_none_interrupted
+from ..recovery import require_none_interrupted
 from .documents import MappingChange, SidecarChange
-
-BATCH = 256
-"""How many sidecars are made durable together."""
 
 Failures = Mapping[str, SyncError]
 """Why sidecars could not be written, by lineage."""
@@ -52,18 +48,19 @@ def rewrite(
     if not changes:
         return Rewritten(None)
     entries = _Entries("adopt" if kind == "adopt" else "remap", changes, about or {})
-    log = journal.begin(_manifest(kind, home, entries), transaction_id)
-    committer = Committer(home, log, None, _Writing(home, log))
     done: dict[str, SyncError | OSError | None] = {}
-    try:
-        for start in range(0, len(changes), BATCH):
-            for change, problem in committer.commit(changes[start : start + BATCH]):
+    with transaction(
+        home,
+        kind,
+        entries.journaled(None),
+        lambda: _ending(entries, done),
+        transaction_id=transaction_id,
+    ) as log:
+        committer = Committer(home, log, None, _Writing(home, log))
+        for start in range(0, len(changes), BATCH_SESSIONS):
+            for change, problem in committer.commit(changes[start : start + BATCH_SESSIONS]):
                 done[change.lineage_id] = problem
-    finally:
-        # Also on an interrupt. With a batch neither confirmed nor undone it is for `recover`.
-        if not log.undecided:
-            _finish(log, entries, done)
-    failures = {lineage: _told(problem) for lineage, problem in done.items() if problem is not None}
+    failures = {lineage: told(problem) for lineage, problem in done.items() if problem is not None}
     return Rewritten(log.transaction_id, failures)
 
 
@@ -163,38 +160,10 @@ def _by_session(change: SidecarChange) -> dict[str, list[MappingChange]]:
     return found or {str(UUID(hex=change.lineage_id)): []}
 
 
-def _told(problem: SyncError | OSError) -> SyncError:
-    if isinstance(problem, SyncError):
-        return problem
-    return SessionError(
-        "write_failed",
-        f"writing it failed: {problem.strerror or problem}",
-        hint="it is as it was; make room or mend the cause, then run the command again",
-    )
-
-
-def _manifest(kind: str, home: CodexHome, entries: _Entries) -> Json:
-    return {
-        "kind": kind,
-        "status": "running",
-        "program_version": __version__,
-        "created_at": now(),
-        "completed_at": None,
-        "home": str(home.path),
-        "package": None,
-        "counts": {},
-        "sessions": entries.journaled(None),
-    }
-
-
-def _finish(
-    log: TransactionLog, entries: _Entries, done: Mapping[str, SyncError | OSError | None]
-) -> None:
+def _ending(
+    entries: _Entries, done: Mapping[str, SyncError | OSError | None]
+) -> tuple[str, list[Json]]:
     sessions = entries.journaled(done)
-    results = Counter(session["result"] for session in sessions)
+    results = {session["result"] for session in sessions}
     unlike = "partial" if len(results) > 1 else "failed"
-    status = unlike if results["failed"] else "completed"
-    try:
-        log.finish(status, dict(sorted(results.items())), sessions)
-    except OSError as error:
-        raise interrupted(log.transaction_id, error) from error
+    return unlike if "failed" in results else "completed", sessions

@@ -23,7 +23,9 @@ from .local import LocalSessions
 from .localize import origin_id
 from .model import (
     Action,
+    Chain,
     Classification,
+    Continued,
     Decision,
     Outline,
     PackagedSession,
@@ -31,6 +33,7 @@ from .model import (
     Relation,
     RolloutFile,
     SessionPlan,
+    Tail,
     Target,
     Transcript,
 )
@@ -107,6 +110,9 @@ class _Planner:
         told = self.package.outlines.get(session.session_id)
         if told is not None:
             return told
+        tail = self.package.tails.get(session.session_id)
+        if tail is not None:
+            return self._completed(tail)
         if session.file is None:
             return SessionError(
                 "transcript_missing",
@@ -119,6 +125,15 @@ class _Planner:
         except SessionError as error:
             return error
         return transcript
+
+    def _completed(self, tail: Tail) -> Outline | SessionError:
+        """The outline of a whole session, its beginning taken from this home."""
+        held = self.local.holding(tail)
+        if held is None:
+            return _prerequisite_missing(tail)
+        told, links = tail.outline, held.chain.links[: tail.base.entries * Chain.LINK_BYTES]
+        chain = Chain(links + told.chain.links)
+        return Continued(told.session_id, told.meta, told.mode, chain, told.facts, tail, held)
 
     def _require_own_base(self, transcript: Transcript) -> None:
         """Raise SessionError unless what a session inherits from this home is its source's.
@@ -296,6 +311,19 @@ def _branch_name(plan: SessionPlan, package: Package) -> str:
         title = plan.transcript.facts.first_user_message
     words = " ".join(str(title or plan.session.session_id[:8]).split())
     return f"{words[:80]} (from {package.tree.source.name})"
+
+
+def _prerequisite_missing(tail: Tail) -> SessionError:
+    base = tail.base
+    what = "first entry" if base.entries == 1 else f"first {base.entries} entries"
+    return SessionError(
+        "prerequisite_missing",
+        f"the package has only what follows its {what} (link {base.head[:12]}), and no session "
+        f"of this home has them in {tail.outline.mode} form",
+        hint="sync the packages that came before, or have it packed again: whole, or with what "
+        "`have` says of this home now",
+        session_id=tail.outline.session_id,
+    )
 
 
 def _refused(

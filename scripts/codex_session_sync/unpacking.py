@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .errors import SessionError
-from .model import RESULT_OF, PackagedSession, Plan, SessionPlan, Transcript
+from .model import RESULT_OF, Continued, PackagedSession, Plan, SessionPlan, Transcript
 from .package.native import refuted
 from .package.sessions import Package
-from .transcript import scan
+from .transcript import scan, scan_tail
 
 Progress = Callable[[int], None]
 
@@ -38,9 +38,14 @@ def _read(plan: SessionPlan, package: Package, progress: Progress | None) -> Tra
     assert session.file is not None
     assert plan.transcript is not None
     try:
-        found = scan(session.file, package.rollouts.segment, progress)
+        if isinstance(plan.transcript, Continued):
+            found = scan_tail(plan.transcript.tail, plan.transcript.held, progress)
+        else:
+            found = scan(session.file, package.rollouts.segment, progress)
     except SessionError as error:
         raise refuted(session.session_id, error.message) from error
     if found.chain != plan.transcript.chain:
         raise refuted(session.session_id, "it has other entries")
+    if found.mode != plan.transcript.mode:
+        raise refuted(session.session_id, "it is in another history mode")
     return found

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from ..codex.rollout import parse_time
-from ..errors import ExitCode
+from ..errors import ExitCode, UsageError
 from ..model import Json
 from ..packing.gathering import gather
+from ..packing.known import load_known
 from ..packing.native import Packed
 from ..packing.output import require_free
 from ..packing.pack import Format, Outcome, pack
@@ -60,6 +61,13 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetim
     show_default=True,
     help="The kind of package; transfer-v1 becomes a folder or an archive by OUT's suffix.",
 )
+@click.option(
+    "--have",
+    "have",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="What the other side has, as its `have` wrote it: only what it lacks is packed.",
+)
 @common
 def command(
     out: Path,
@@ -68,31 +76,41 @@ def command(
     since: datetime | None,
     archived: bool,
     form: Format,
+    have: Path | None,
     codex_home: str | None,
     as_json: bool,
 ) -> Report:
     """Write sessions of this home to a package that another home can sync. The home is only read.
 
-    A fork brings the sessions that it continues, a subagent the one that spawned it.
+    A fork brings the sessions that it continues, a subagent the one that spawned it. With --have
+    only a home that has the rest can take the package.
 
     \b
     Examples:
       codex-session-sync pack -o everything.csync --archived
       codex-session-sync pack -o garden.csync --cwd ~/garden --since 2026-03-01
       codex-session-sync pack -o garden.tar.zst --format transfer-v1
+      codex-session-sync pack -o news.csync --have have.json
     """
     del as_json
+    if have is not None and form != "native":
+        raise UsageError(
+            "have_needs_native",
+            f"a package of the format {form} is always whole",
+            hint="leave --have out, or pack in the native format",
+        )
     home = home_of(codex_home)
     require_free(out, home)
+    known = load_known(have) if have is not None else None
     found = gather(home)
     selection = select(found, Filters(sessions, cwds, since, archived))
     # Every file is read to be understood and again to be copied.
     total = 2 * sum(session.file.size for session in selection.sessions if session.file)
     with byte_progress("packing", total) as progress:
-        outcome = pack(found, selection, out, form, progress)
+        outcome = pack(found, selection, out, form, progress, known)
     return Report(
         COMMAND,
-        "partial" if outcome.failed else "ok",
+        "partial" if outcome.failed else "ok" if outcome.package else "no_op",
         _data(outcome, selection),
         ExitCode.PARTIAL if outcome.failed else ExitCode.OK,
         errors=tuple(Problem(e.code, e.message, e.hint, e.session_id) for e in outcome.failed),
@@ -103,6 +121,7 @@ def _data(outcome: Outcome, selection: Selection) -> Json:
     return {
         "package": outcome.package,
         "sessions": [_session(one, selection) for one in outcome.sessions],
+        "known": outcome.known,
     }
 
 
@@ -120,4 +139,5 @@ def _session(packed: Packed, selection: Selection) -> Json:
         "turns": facts.turns,
         "updated_at": facts.last_timestamp,
         "bytes": packed.size,
+        "base_entries": packed.base.entries if packed.base else 0,
     }

@@ -189,8 +189,13 @@ def lineage_id(chain: Chain, session_id: str) -> str:
     A session without entries has nothing but its id to be known by.
     """
     if chain.links:
-        return chain.link(1)[:32]
+        return lineage_of_link(chain.link(1))
     return hashlib.sha256(f"session {session_id}".encode()).hexdigest()[:32]
+
+
+def lineage_of_link(first: str) -> str:
+    """The name of the lineage of the sessions whose first entry has this link (hex)."""
+    return first[:32]
 
 
 def _canonical_json(value: Any) -> bytes:

@@ -56,7 +56,7 @@ def gather(home: CodexHome) -> Gathered:
             thread, tip, tip.archived, told, name, tools.get(thread, ())
         )
     by_child = {str(edge.get("child_thread_id")): edge for edge in edges if _is_edge(edge)}
-    return Gathered(home, rollouts, sessions, by_child, _installation(home))
+    return Gathered(home, rollouts, sessions, by_child, installation_id(home))
 
 
 def _below_home(tip: RolloutFile) -> str:
@@ -77,7 +77,8 @@ def _fitting(schema: str, rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if validation.fits(schema, row)]
 
 
-def _installation(home: CodexHome) -> str | None:
+def installation_id(home: CodexHome) -> str | None:
+    """The id that Codex gave to a home; None if it has none yet."""
     try:
         found = (home.path / INSTALLATION_ID).read_text("ascii", "replace").strip()
     except OSError:

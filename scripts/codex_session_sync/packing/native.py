@@ -10,13 +10,29 @@ from typing import BinaryIO
 import zstandard
 
 from .. import __version__
-from ..codex.inventory import invalid, open_rollout
+from ..codex.inventory import head_line, invalid, open_rollout
 from ..compose import changed
-from ..model import Json, Outline, PackagedSession, RolloutFile, Transcript
-from ..package.native_manifest import chain_part, manifest, rollout_part, session_entry
+from ..model import (
+    Base,
+    Chain,
+    Json,
+    Outline,
+    PackagedSession,
+    RolloutFile,
+    ScannedSlice,
+    Transcript,
+)
+from ..package.native_manifest import (
+    chain_part,
+    manifest,
+    rollout_part,
+    session_entry,
+    tail_part,
+)
 from ..package.native_writer import NativeWriter
 from ..transcript import scan
 from .gathering import Gathered
+from .known import Known
 
 Progress = Callable[[int], None]
 
@@ -25,58 +41,116 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """One session as it went into a package: what is known of it, and the bytes of its history."""
+    """One session as it went into a package: what is known of it, and the bytes of its history.
+
+    ``base``: what of its entries the package leaves out.
+    """
 
     session: PackagedSession
     outline: Outline
     size: int
+    base: Base | None = None
 
 
 @dataclass(slots=True)
 class NativePacker:
-    """Packs sessions one by one into ``target``, an empty file; memory grows by their number."""
+    """Packs sessions one by one into ``target``, an empty file; memory grows by their number.
+
+    Of what the other side has by ``known`` only what it lacks goes in.
+    """
 
     home: Gathered
     target: BinaryIO
     progress: Progress | None = None
+    known: Known | None = None
     _writer: NativeWriter = field(init=False)
     _entries: list[Json] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._writer = NativeWriter(self.target)
 
-    def add(self, session: PackagedSession) -> Packed:
-        """Pack one session with its older files, and what it continues.
+    def add(self, session: PackagedSession, *, chosen: bool = True) -> Packed | None:
+        """Pack one session with its older files, and what it continues; None if it is left out.
 
-        Raises SessionError if it cannot be read; then nothing of it is in the package.
+        One that is not ``chosen``, but needed, is left out if the other side has any of it. Raises
+        SessionError if it cannot be read; then nothing of it is in the package.
         """
         assert session.file is not None
         transcript = scan(session.file, self.home.rollouts.segment, self.progress)
+        base = self.known.base_of(transcript) if self.known else None
+        if base and (not chosen or self._is_known(session, transcript, base)):
+            return None
         added: list[str] = []
         try:
-            self._add_files(session, transcript, added)
-            if transcript.chain.links:
+            if base:
+                history, size = self._add_tail(transcript, base, added)
+            else:
+                history, size = self._add_files(session, transcript, added), transcript.size
+            links = transcript.chain.links[base.entries * Chain.LINK_BYTES if base else 0 :]
+            if links:
                 name = chain_part(session.session_id)
-                links = transcript.chain.links
                 self._writer.add(name, len(links), [links])
                 added.append(name)
         except BaseException:
             self._writer.drop(added)
             raise
-        history = [rollout_part(part.slice.file.name) for part in transcript.slices]
         edge = self.home.edges.get(session.session_id)
-        self._entries.append(session_entry(session, transcript, history, transcript.size, edge))
-        return Packed(session, transcript, transcript.size)
+        entry = session_entry(session, transcript, history, transcript.size, edge, base)
+        self._entries.append(entry)
+        return Packed(session, transcript, size, base)
 
     def finish(self) -> None:
         """Write what makes the file a package."""
         program = f"codex-session-sync {__version__}"
         self._writer.finish(manifest(self._entries, self.home.installation_id, program))
 
+    def _is_known(self, session: PackagedSession, transcript: Transcript, base: Base) -> bool:
+        assert self.known is not None
+        whole = base.entries == len(transcript.chain)
+        return whole and self.known.has_metadata(session, self.home.installation_id)
+
+    def _add_tail(
+        self, transcript: Transcript, base: Base, added: list[str]
+    ) -> tuple[list[str], int]:
+        """Add what follows ``base``: the names of the parts it lies in, and its bytes."""
+        place, end = 0, transcript.ends[base.entries - 1]
+        parts = list(transcript.slices)
+        while len(parts) > 1 and place + parts[0].size <= end:
+            place += parts.pop(0).size
+        oldest, *later = parts
+        head = head_line(oldest.slice.file)
+        start = max(end - place, len(head))
+        name = tail_part(oldest.slice.file.name, start, oldest.size)
+        if name not in self._writer.parts:
+            size = len(head) + oldest.size - start
+            self._writer.add(name, size, self._tail(oldest, head, start))
+            added.append(name)
+        for part in later:
+            if rollout_part(part.slice.file.name) not in self._writer.parts:
+                self._add(part.slice.file, *_measured(part.slice.file), added)
+        history = [name, *(rollout_part(part.slice.file.name) for part in later)]
+        return history, oldest.size - start + sum(part.size for part in later)
+
+    def _tail(self, part: ScannedSlice, head: bytes, start: int) -> Iterator[bytes]:
+        """The head of a file and its bytes from ``start`` on, if all is as it was scanned."""
+        yield head
+        digest = hashlib.sha256()
+        place = 0
+        for piece in self._content(part.slice.file, part.size):
+            digest.update(piece)
+            if place + len(piece) > start:
+                yield piece[max(0, start - place) :]
+            place += len(piece)
+        if digest.hexdigest() != part.sha256:
+            raise changed(part.slice.file)
+
     def _add_files(
         self, session: PackagedSession, transcript: Transcript, added: list[str]
-    ) -> None:
-        """Add the files that are not in the package yet; their names go to ``added``."""
+    ) -> list[str]:
+        """Add the files that are not in the package yet; their names go to ``added``.
+
+        Returns the names of the parts that the session's history goes through.
+        """
         tip = transcript.slices[-1]
         inherited = [part.slice.file for part in transcript.slices[:-1]]
         older = [f for f in self.home.rollouts.files(session.session_id) if f != tip.slice.file]
@@ -88,6 +162,7 @@ class NativePacker:
             self._add(tip.slice.file, tip.size, tip.sha256, added)
         elif known.sha256 != tip.sha256:
             raise changed(tip.slice.file)
+        return [rollout_part(part.slice.file.name) for part in transcript.slices]
 
     def _add(self, file: RolloutFile, size: int, sha256: str, added: list[str]) -> None:
         name = rollout_part(file.name)

@@ -19,6 +19,9 @@ def paint(data: Json, out: Console) -> None:
     from rich.table import Table
 
     package = data["package"]
+    if package is None:
+        out.print("The other side has all of it; nothing is written.")
+        return
     number = package["sessions"]
     out.print(
         f"[bold]{escape(base(package['path']))}[/] · {package['kind']} in a "
@@ -38,8 +41,17 @@ def paint(data: Json, out: Console) -> None:
             escape(session["title"] or ""),
             str(session["turns"]),
             decimal(session["bytes"]),
-            "" if session["chosen"] else "needed by another",
+            _why(session),
         )
     out.print(table)
+    if data["known"]:
+        out.print(f"{data['known']} more the other side has already")
     if package["sha256"]:
         out.print(f"SHA-256 {package['sha256']}", highlight=False)
+
+
+def _why(session: Json) -> str:
+    """What is special about a packed session."""
+    if session["base_entries"]:
+        return f"from entry {session['base_entries'] + 1} on"
+    return "" if session["chosen"] else "needed by another"

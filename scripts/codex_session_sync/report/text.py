@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..identify import short_id
 from ..model import Json
-from . import health_text, pack, rebuild_index, sidecars_text, transactions_text
+from . import have_text, health_text, pack, rebuild_index, sidecars_text, transactions_text
 from .envelope import Report
 from .parts import STYLES, base
 
@@ -180,6 +180,7 @@ _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "inspect-package": _sessions,
     "sync": _sessions,
     "pack": pack.paint,
+    "have": have_text.paint,
     "list-transactions": transactions_text.transactions,
     "show-transaction": transactions_text.transaction,
     "rollback": transactions_text.rollback,

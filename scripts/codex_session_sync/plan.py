@@ -95,7 +95,9 @@ class _Planner:
             self._done[session_id] = self._decided(by_id[session_id], transcript)
         for session_id, error in read.items():
             if isinstance(error, SessionError):
-                self._done[session_id] = _refused(by_id[session_id], error, None)
+                tail = self.package.tails.get(session_id)
+                told = tail.outline if tail else None
+                self._done[session_id] = _refused(by_id[session_id], error, told)
         return tuple(self._done[session.session_id] for session in chosen)
 
     def _preferred(self, read: Mapping[str, Outline | SessionError]) -> list[str]:
@@ -329,6 +331,7 @@ def _prerequisite_missing(tail: Tail) -> SessionError:
 def _refused(
     session: PackagedSession, error: SessionError, transcript: Outline | None
 ) -> SessionPlan:
+    """``transcript``: what is known of it, without entries where they were not to be had."""
     entries = len(transcript.chain) if transcript else 0
     decision = Decision(Classification.NEW_LINEAGE, Relation.NONE, None, entries, None, 0)
     return SessionPlan(

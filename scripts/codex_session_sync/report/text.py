@@ -20,7 +20,8 @@ _CLOSING = {
     "partial": "[bold yellow]Done in part.[/] What was not done is listed as errors.",
 }
 _TOLD = {
-    (command, "no_op") for command in ("adopt", "recover", "rollback", *sidecars_text.COMMANDS)
+    (command, "no_op")
+    for command in ("adopt", "pack", "recover", "rollback", *sidecars_text.COMMANDS)
 }
 """Reports that say all by themselves."""
 

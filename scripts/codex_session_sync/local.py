@@ -16,7 +16,17 @@ from .lineage.classify import Candidate
 from .lineage.fingerprint import common_entries, lineage_id, lineage_of_link, links_of
 from .lineage.kinship import origin_moment
 from .lineage.sidecar import Mapping, mappings_of, read_sidecar
-from .model import Counterpart, Json, Notice, Outline, RolloutFile, Row, Tail, Transcript
+from .model import (
+    Base,
+    Counterpart,
+    Json,
+    Notice,
+    Outline,
+    RolloutFile,
+    Row,
+    Tail,
+    Transcript,
+)
 from .transcript import first_link, scan
 
 
@@ -102,9 +112,7 @@ class LocalSessions:
                 found = self.transcript(session_id)
             except SessionError:
                 continue
-            if found.mode == told.mode and (
-                len(found.chain) >= base.entries and found.chain.link(base.entries) == base.head
-            ):
+            if found.mode == told.mode and _begins_with(found, base):
                 return found
         return None
 
@@ -240,3 +248,11 @@ class LocalSessions:
             except SessionError:
                 continue
         return found
+
+
+def _begins_with(transcript: Transcript, base: Base) -> bool:
+    """Whether a beginning of a session's records has the entries that a tail follows."""
+    chain = transcript.chain
+    if len(chain) < base.entries or base.entries in transcript.entangled:
+        return False
+    return (chain.link(1), chain.link(base.entries)) == (base.first, base.head)

@@ -165,6 +165,10 @@ class Chain:
         """Hex link after the first ``count`` entries (1 or more)."""
         return self.links[(count - 1) * self.LINK_BYTES : count * self.LINK_BYTES].hex()
 
+    def first(self, count: int) -> Chain:
+        """The chain of the first ``count`` entries."""
+        return Chain(self.links[: count * self.LINK_BYTES])
+
     @property
     def head(self) -> str | None:
         """Hex link of the last entry; None for a session without entries."""
@@ -220,6 +224,9 @@ class Transcript(Outline):
     """Keys (see codex.rollout.record_key) of the records after the last entry."""
     taken_back: frozenset[bytes]
     """The links of entries that records of the transcript take back."""
+    entangled: frozenset[int]
+    """Counts of first entries that no beginning of the records has alone: others that stood
+    between them are taken back only later."""
     numbered_from: int = 0
     """The ordinal of the first NUMBERED record."""
 

@@ -96,8 +96,7 @@ class _Planner:
         for session_id, error in read.items():
             if isinstance(error, SessionError):
                 tail = self.package.tails.get(session_id)
-                told = tail.outline if tail else None
-                self._done[session_id] = _refused(by_id[session_id], error, told)
+                self._done[session_id] = _refused(by_id[session_id], error, tail)
         return tuple(self._done[session.session_id] for session in chosen)
 
     def _preferred(self, read: Mapping[str, Outline | SessionError]) -> list[str]:
@@ -133,8 +132,8 @@ class _Planner:
         held = self.local.holding(tail)
         if held is None:
             return _prerequisite_missing(tail)
-        told, links = tail.outline, held.chain.links[: tail.base.entries * Chain.LINK_BYTES]
-        chain = Chain(links + told.chain.links)
+        told, first = tail.outline, held.chain.first(tail.base.entries)
+        chain = Chain(first.links + told.chain.links)
         return Continued(told.session_id, told.meta, told.mode, chain, told.facts, tail, held)
 
     def _require_own_base(self, transcript: Transcript) -> None:
@@ -329,13 +328,16 @@ def _prerequisite_missing(tail: Tail) -> SessionError:
 
 
 def _refused(
-    session: PackagedSession, error: SessionError, transcript: Outline | None
+    session: PackagedSession, error: SessionError, known: Outline | Tail | None
 ) -> SessionPlan:
-    """``transcript``: what is known of it, without entries where they were not to be had."""
-    entries = len(transcript.chain) if transcript else 0
+    """``known``: what is known of the session although it is refused."""
+    told = known.outline if isinstance(known, Tail) else known
+    entries = len(told.chain) if told else 0
+    if isinstance(known, Tail):
+        entries += known.base.entries
     decision = Decision(Classification.NEW_LINEAGE, Relation.NONE, None, entries, None, 0)
     return SessionPlan(
-        session, decision, Action.REFUSE, error.code, transcript, error.message, error.hint
+        session, decision, Action.REFUSE, error.code, told, error.message, error.hint
     )
 
 

@@ -41,6 +41,9 @@ from .model import (
 Progress = Callable[[int], None]
 """Told of bytes read, as they are read."""
 
+HOME_CHANGED = "home_changed"
+"""The code where a local session is not what it was."""
+
 REWRITTEN = frozenset({META, TURN_CONTEXT})
 
 
@@ -51,20 +54,24 @@ def scan(tip: RolloutFile, lookup: SegmentLookup, progress: Progress | None = No
     ``transcript_line_too_long``.
     """
     head, slices = resolve(tip, lookup)
-    return _scanned(tip, head["payload"], (), slices, progress)
+    return _scanned(tip, head["payload"], slices, progress)
 
 
 def scan_tail(tail: Tail, held: Transcript, progress: Progress | None = None) -> Transcript:
     """Read a session of which there is only a tail, behind the entries that ``held`` has of it.
 
-    Raises SessionError as ``scan`` does.
+    Raises SessionError as ``scan`` does, and ``home_changed`` if ``held`` has them no more.
     """
     oldest, tip = tail.files[0], tail.files[-1]
     files = {file.segment_id: file for file in tail.files}
     head, (first, *rest) = resolve(tip, files.get, oldest)
+    if first.file != oldest:
+        raise invalid(tip, "does not continue the oldest of its files")
+    if history_mode(head["payload"]) != held.mode:
+        raise invalid(tip, "is in another history mode")
     # The oldest file is a copy of the part that counts, in which places are others.
     slices = (replace(first, end=None), *rest)
-    return _scanned(tip, head["payload"], _beginning(held, tail.base.entries), slices, progress)
+    return _scanned(tip, head["payload"], slices, progress, (held, tail.base.entries))
 
 
 def _beginning(transcript: Transcript, entries: int) -> tuple[Slice, ...]:
@@ -83,16 +90,16 @@ def _beginning(transcript: Transcript, entries: int) -> tuple[Slice, ...]:
 def _scanned(
     tip: RolloutFile,
     meta: Json,
-    before: Sequence[Slice],
     slices: Sequence[Slice],
     progress: Progress | None,
+    before: tuple[Transcript, int] | None = None,
 ) -> Transcript:
-    """Read the slices of a session, those ``before`` being of another copy of it."""
+    """Read the slices of a session, behind the first entries of ``before``, a copy of it."""
     mode = history_mode(meta)
     pass_ = _Pass(tip.thread_id, mode == "paginated", Fingerprinter(), progress)
-    scanned = [pass_.read(part, own=False) for part in before]
+    scanned = _read_beginning(pass_, *before) if before else []
     last = pass_.facts.last_ordinal
-    pass_.numbering = bool(before) and pass_.paginated
+    pass_.numbering = before is not None and pass_.paginated
     scanned += [pass_.read(part, own=part.file is tip) for part in slices]
     return Transcript(
         tip.thread_id,
@@ -104,7 +111,28 @@ def _scanned(
         pass_.fingerprinter.ends(),
         frozenset(pass_.tail),
         frozenset(pass_.fingerprinter.taken_back),
+        pass_.fingerprinter.entangled(),
         0 if last is None else last + 1,
+    )
+
+
+def _read_beginning(pass_: _Pass, held: Transcript, entries: int) -> list[ScannedSlice]:
+    """Read the first entries of a local session. Raises SessionError ``home_changed``."""
+    try:
+        found = [pass_.read(part, own=False) for part in _beginning(held, entries)]
+    except SessionError as error:
+        raise _home_changed(held) from error
+    if pass_.fingerprinter.chain() != held.chain.first(entries):
+        raise _home_changed(held)
+    return found
+
+
+def _home_changed(held: Transcript) -> SessionError:
+    return SessionError(
+        HOME_CHANGED,
+        f"the local session {held.session_id}, which has the beginning of it, is not what it was "
+        "when the sync was planned",
+        hint="let the program that writes it finish, then run the same command again",
     )
 
 

@@ -14,7 +14,7 @@ import zstandard
 
 from ..errors import SessionError
 from ..model import HistoryBase, Json, RolloutFile, Slice
-from .rollout import META, history_base, parse_name, parse_record, read_lines
+from .rollout import META, Line, history_base, parse_name, parse_record, read_lines
 
 SegmentLookup = Callable[[str], RolloutFile | None]
 """Finds the rollout file of a segment id, None if there is none."""
@@ -125,7 +125,8 @@ def read_head(file: RolloutFile) -> Json:
     Blank lines before it are passed over, as Codex does. Raises SessionError
     (``transcript_invalid``) if it is not.
     """
-    record = parse_record(head_line(file))
+    line = head_line(file)
+    record = parse_record(line.data) if line else None
     if record is None or record["type"] != META:
         raise invalid(file, "does not begin with a session_meta record")
     if record["payload"].get("id") != file.thread_id:
@@ -133,12 +134,12 @@ def read_head(file: RolloutFile) -> Json:
     return record
 
 
-def head_line(file: RolloutFile) -> bytes:
-    """The first line that is not blank; nothing where there is none. Raises SessionError."""
+def head_line(file: RolloutFile) -> Line | None:
+    """The first line that is not blank; None where there is none. Raises SessionError."""
     try:
         with open_rollout(file) as stream:
             lines = read_lines(stream, file.thread_id)
-            return next((line.data for line in lines if line.data.strip()), b"")
+            return next((line for line in lines if line.data.strip()), None)
     except zstandard.ZstdError as error:
         raise invalid(file, f"cannot be decompressed: {error}") from error
 

@@ -14,7 +14,7 @@ from ..lineage.differences import METADATA
 from ..lineage.fingerprint import FINGERPRINT_VERSION, lineage_id
 from ..lineage.sidecar import Mapping
 from ..local import LocalSessions
-from ..model import Chain, Json, Notice, Outline
+from ..model import Chain, Json, Notice, Transcript
 from .gathering import installation_id
 
 Progress = Callable[[int], None]
@@ -58,15 +58,16 @@ def metadata_digest(metadata: Json) -> str:
     return hashlib.sha256(orjson.dumps(known, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _session(outline: Outline, mappings: list[Mapping]) -> Json:
+def _session(outline: Transcript, mappings: list[Mapping]) -> Json:
     chain = outline.chain
     synced = {int(m.incoming["entries"]): m.incoming["head"] for m in mappings}
     agreed = {n for n, head in synced.items() if 0 < n <= len(chain) and chain.link(n) == head}
+    counts = {*_steps(chain), *agreed} - outline.entangled
     return {
         "session_id": outline.session_id,
         "history_mode": outline.mode,
         "entries": len(chain),
-        "links": [[n, chain.link(n)] for n in sorted({*_steps(chain), *agreed}, reverse=True)],
+        "links": [[n, chain.link(n)] for n in sorted(counts, reverse=True)],
         "origins": [
             {
                 "session_id": mapping.origin_session_id,

@@ -78,7 +78,7 @@ class NativePacker:
         assert session.file is not None
         transcript = scan(session.file, self.home.rollouts.segment, self.progress)
         base = self.known.base_of(transcript) if self.known else None
-        if base and (not chosen or self._is_known(session, transcript, base)):
+        if (base and not chosen) or self._is_known(session, transcript):
             return None
         added: list[str] = []
         try:
@@ -104,10 +104,9 @@ class NativePacker:
         program = f"codex-session-sync {__version__}"
         self._writer.finish(manifest(self._entries, self.home.installation_id, program))
 
-    def _is_known(self, session: PackagedSession, transcript: Transcript, base: Base) -> bool:
-        assert self.known is not None
-        whole = base.entries == len(transcript.chain)
-        return whole and self.known.has_metadata(session, self.home.installation_id)
+    def _is_known(self, session: PackagedSession, transcript: Transcript) -> bool:
+        home = self.home.installation_id
+        return self.known is not None and self.known.has(session, transcript, home)
 
     def _add_tail(
         self, transcript: Transcript, base: Base, added: list[str]
@@ -119,11 +118,13 @@ class NativePacker:
             place += parts.pop(0).size
         oldest, *later = parts
         head = head_line(oldest.slice.file)
-        start = max(end - place, len(head))
+        if head is None:
+            raise changed(oldest.slice.file)
+        start = max(end - place, head.offset + len(head.data))
         name = tail_part(oldest.slice.file.name, start, oldest.size)
         if name not in self._writer.parts:
-            size = len(head) + oldest.size - start
-            self._writer.add(name, size, self._tail(oldest, head, start))
+            size = len(head.data) + oldest.size - start
+            self._writer.add(name, size, self._tail(oldest, head.data, start))
             added.append(name)
         for part in later:
             if rollout_part(part.slice.file.name) not in self._writer.parts:

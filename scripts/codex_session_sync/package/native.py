@@ -179,7 +179,8 @@ def _require_consistent(
         if links and parts[chain].size != links:
             raise damaged(f"part {shown(chain)} does not hold a link for each entry")
         used.update(entry["history"])
-    for name in parts:
+    for name, part in parts.items():
+        _require_in_order(part)
         older = name.startswith(ROLLOUTS) and _thread_of(name) in entries
         if name not in used and not older:
             raise damaged(f"part {shown(name)} belongs to no session")
@@ -205,6 +206,14 @@ def _links(entry: Json) -> int:
     if count < 0:
         raise damaged("its manifest has a session with fewer entries than its base")
     return count
+
+
+def _require_in_order(part: Part) -> None:
+    """Raise PackageError if the places in the name of a tail are none."""
+    if part.name.startswith(TAILS):
+        start, end = map(int, part.name.split("/")[1].split("-"))
+        if not start <= end < start + part.size:
+            raise damaged(f"part {shown(part.name)} is not of the places that its name tells")
 
 
 def _file_name(part: str) -> str:

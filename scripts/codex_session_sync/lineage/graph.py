@@ -52,3 +52,11 @@ def with_needed(chosen: Iterable[str], needs: Callable[[str], Iterable[str]]) ->
                 pending.append(needed)
             graph.add_edge(session_id, needed)
     return set(graph)
+
+
+def connected(edges: Iterable[tuple[str, str]], start: str) -> set[str]:
+    """All nodes that edges, whatever their direction, lead to from one; itself included."""
+    graph: nx.Graph[str] = nx.Graph()
+    graph.add_node(start)
+    graph.add_edges_from(edges)
+    return set(nx.node_connected_component(graph, start))

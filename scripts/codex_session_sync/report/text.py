@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from ..identify import short_id
 from ..model import Json
-from . import have_text, health_text, pack, rebuild_index, sidecars_text, transactions_text
+from . import (
+    have_text,
+    health_text,
+    lineage_text,
+    pack,
+    rebuild_index,
+    sidecars_text,
+    transactions_text,
+)
 from .envelope import Report
 from .parts import STYLES, base
 
@@ -189,6 +197,7 @@ _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "sidecar-health": health_text.health,
     "adopt": health_text.adoption,
     "rebuild-index": rebuild_index.paint,
+    "lineage": lineage_text.paint,
     "demo": _demo,
     **dict.fromkeys(sidecars_text.COMMANDS, sidecars_text.changes),
 }

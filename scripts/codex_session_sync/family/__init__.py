@@ -1,0 +1,1 @@
+"""The family of sessions: what came from what, and which transactions and packages made it so."""

@@ -1,0 +1,26 @@
+"""The report of ``lineage``: the document itself, or where it was written to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..model import Json
+from .parts import base
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def paint(data: Json, out: Console) -> None:
+    """Print the document as it is, or the name of its file."""
+    from rich.markup import escape
+
+    if data["path"] is None:
+        out.file.write(data["document"])
+        return
+    sessions = sum(node["kind"] == "session" for node in data["nodes"])
+    out.print(
+        f"[bold]{escape(base(data['path']))}[/] · "
+        f"{'one session' if sessions == 1 else f'{sessions} sessions'}",
+        highlight=False,
+    )

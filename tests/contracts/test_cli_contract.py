@@ -173,6 +173,9 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
     (_nothing, ("rebuild-index", "--execute"), "no_op"),
     (_synced, ("rebuild-index",), "dry_run"),
     (_synced, ("rebuild-index", "--execute"), "ok"),
+    (_nothing, ("lineage",), "ok"),
+    (_synced, ("lineage",), "ok"),
+    (_synced, ("lineage", "--format", "html"), "ok"),
     *[
         (before, (command, *more), "dry_run" if status == "ok" and not more else status)
         for before, command, status in (

@@ -36,6 +36,10 @@ OBJECTS = {
     "transaction": ("transaction",),
     "interrupted": ("interrupted",),
     "rebuilt file": ("rebuilt_file",),
+    "session node": ("session_node",),
+    "transaction node": ("transaction_node",),
+    "package node": ("package_node",),
+    "edge": ("edge",),
     "demo step": ("demo/properties/steps/items",),
 }
 """Each object of the page, and where in the envelope's schema its keys are."""

@@ -65,8 +65,6 @@ def command(
         family = family.of(match_id(session, family.sessions.keys()))
         with byte_progress("reading", None) as progress:
             family = with_turns(family, home, progress)
-    elif form in ("text", "dot", "mermaid"):
-        family = family.related()
     text = _written(family, form, title)
     if out is not None:
         with new_file(out) as stream, output_errors(out):
@@ -85,10 +83,12 @@ def command(
 
 
 def _written(family: Family, form: Format, title: str) -> str:
+    """The document; where not all can be looked at, without what has nothing to show."""
     if form == "html":
         return page(family, today(), title)
     if form == "json":
         return as_json(family) + "\n"
+    family = family.related() if len(family.sessions) > 1 else family
     if form == "text":
         lines = list(tree(family, today()))
         return "\n".join(lines or ["No session here has relatives, or came by a sync."]) + "\n"

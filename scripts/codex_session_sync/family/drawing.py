@@ -16,7 +16,7 @@ WORDS = {
     Kind.FORK: "fork",
     Kind.SPAWN: "subagent",
     Kind.BRANCH: "branch",
-    Kind.STANDS_FOR: "stands for it",
+    Kind.STANDS_FOR: "copy",
 }
 _RESULTS = {
     "imported": "imported",

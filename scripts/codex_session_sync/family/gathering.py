@@ -114,7 +114,8 @@ class _Reading:
         known = self._sessions.get(local)
         if known is not None and known.here:
             self._sessions[local] = replace(known, entries=mapping.local["entries"])
-        if origin != local:
+        parted = Edge(origin, local, Kind.BRANCH) in self._edges
+        if origin != local and not parted:
             self._edges[Edge(origin, local, Kind.STANDS_FOR)] = None
 
     def take_transaction(self, manifest: Json) -> None:

@@ -5,7 +5,7 @@
   const SVG = "http://www.w3.org/2000/svg";
   const ROW = 34, PAD = 24, SPARE = 12;
   const NEAREST = ["branch", "fork", "spawn", "stands_for"];
-  const HOW = { branch: "branch", fork: "fork", spawn: "subagent", stands_for: "stands for it" };
+  const HOW = { branch: "branch", fork: "fork", spawn: "subagent", stands_for: "copy" };
   const DID = {
     imported: "imported", fast_forwarded: "continued", branched: "branched",
     adopted: "adopted", remapped: "remapped", undone: "rolled back",

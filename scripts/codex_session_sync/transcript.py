@@ -154,6 +154,26 @@ def first_link(tip: RolloutFile, lookup: SegmentLookup) -> str | None:
     return None
 
 
+def entries(transcript: Transcript, first: int) -> Iterator[Json]:
+    """The entries that stand, as records, from the one with index ``first`` on.
+
+    Raises SessionError where a file cannot be read any more.
+    """
+    wanted = set(transcript.ends[first:])
+    start = transcript.ends[first - 1] if first else 0
+    place = 0
+    for part in transcript.slices:
+        if wanted and place + part.size > start:
+            for line in _lines(part.slice, transcript.session_id):
+                if line.offset >= part.size:
+                    break
+                if place + line.offset + len(line.data) in wanted:
+                    record = parse_record(line.data)
+                    if record is not None:
+                        yield record
+        place += part.size
+
+
 def notices(transcript: Outline) -> tuple[Notice, ...]:
     """What is to be told of a transcript that can be read: lines of it that are no records."""
     found = []

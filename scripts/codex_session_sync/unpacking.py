@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from .errors import SessionError
@@ -22,14 +22,19 @@ from .transcript import HOME_CHANGED, scan, scan_tail
 Progress = Callable[[int], None]
 
 
-def with_transcripts(plan: Plan, package: Package, progress: Progress | None = None) -> Plan:
-    """The plan with the whole transcripts of the sessions that it writes.
+def with_transcripts(
+    plan: Plan,
+    package: Package,
+    progress: Progress | None = None,
+    actions: Collection[Action] = tuple(RESULT_OF),
+) -> Plan:
+    """The plan with the whole transcripts of the sessions that it writes, or has ``actions`` for.
 
     What the plan was made on must be what they are. ``progress`` is told of transcript bytes as
     they are read. A session whose beginning is of a local one that has changed since is refused.
     Raises PackageError if the package is damaged.
     """
-    told = [p for p in plan.with_action(*RESULT_OF) if not isinstance(p.transcript, Transcript)]
+    told = [one for one in plan.with_action(*actions) if _can_be_read(one, package)]
     if not told:
         return plan
     package.unpack([one.session.session_id for one in told])
@@ -37,6 +42,13 @@ def with_transcripts(plan: Plan, package: Package, progress: Progress | None = N
     return replace(
         plan, sessions=tuple(read.get(one.session.session_id, one) for one in plan.sessions)
     )
+
+
+def _can_be_read(plan: SessionPlan, package: Package) -> bool:
+    """Whether there is more to know of a session than the package tells of itself."""
+    if plan.transcript is None or isinstance(plan.transcript, Transcript):
+        return False
+    return isinstance(plan.transcript, Continued) or plan.session.session_id not in package.tails
 
 
 def _whole(plan: SessionPlan, package: Package, progress: Progress | None) -> SessionPlan:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from ..codex.client import find_codex
 from ..codex.home import CodexHome
-from ..errors import ExitCode
+from ..errors import ExitCode, UsageError
+from ..excerpt import excerpt
+from ..identify import match_id
 from ..journal.log import Journal
+from ..local import LocalSessions
 from ..locks import home_lock
-from ..model import Action, Plan, Result
+from ..model import Action, Plan, Result, Transcript
 from ..package.members import parse_limits
 from ..package.reader import open_package
 from ..package.sessions import Package
@@ -54,6 +59,13 @@ from .options import (
     help="The installed Codex, to make a missing database. Default: codex on PATH.",
 )
 @click.option("--no-prime", is_flag=True, help="Never start the installed Codex.")
+@click.option(
+    "--diff",
+    "shown",
+    multiple=True,
+    metavar="ID",
+    help="Show what of this session's conversation would come in; may be repeated.",
+)
 @common
 def command(
     pkg: Path,
@@ -65,6 +77,7 @@ def command(
     trust_package: bool,
     codex_bin: str | None,
     no_prime: bool,
+    shown: tuple[str, ...],
     codex_home: str | None,
     as_json: bool,
 ) -> Report:
@@ -89,6 +102,8 @@ def command(
             stack.enter_context(home_lock(home.sync_dir, "sync"))
         choices = Choices(on_diverged, on_collision)
         plan = _plan(package, home, sessions, choices)
+        if shown:
+            return _compared(_chosen(plan, shown), package, home, do_it=do_it)
         if not do_it:
             return _planned(plan, home)
         plan = _whole(plan, package)
@@ -115,6 +130,34 @@ def _plan(package: Package, home: CodexHome, sessions: tuple[str, ...], choices:
 def _whole(plan: Plan, package: Package) -> Plan:
     with byte_progress("verifying", package.summary()["bytes"]) as progress:
         return with_transcripts(plan, package, progress)
+
+
+def _chosen(plan: Plan, shown: Collection[str]) -> Plan:
+    """The plan for the sessions whose conversation is to be shown."""
+    known = {one.session.session_id: one for one in plan.sessions}
+    wanted = {match_id(given, known.keys()) for given in shown}
+    return replace(plan, sessions=tuple(one for i, one in known.items() if i in wanted))
+
+
+def _compared(plan: Plan, package: Package, home: CodexHome, *, do_it: bool) -> Report:
+    """The plan with excerpts of the conversations; nothing is written."""
+    if do_it:
+        raise UsageError(
+            "diff_only_shows",
+            "--diff shows what would come in, --execute brings it in",
+            hint="leave one of them out",
+        )
+    report = _planned(plan, home)
+    with byte_progress("reading", package.summary()["bytes"]) as progress:
+        plan = with_transcripts(plan, package, progress, tuple(Action))
+    local = LocalSessions(home)
+    excerpts = []
+    for one in plan.sessions:
+        if isinstance(one.transcript, Transcript):
+            here = one.decision.local_session_id
+            known = here is not None and local.tip(here) is not None
+            excerpts.append(excerpt(one, local.transcript(str(here)) if known else None).to_json())
+    return replace(report, data={**report.data, "diff": excerpts})
 
 
 def _planned(plan: Plan, home: CodexHome) -> Report:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..identify import short_id
 from ..model import Json
 from . import (
+    diff_text,
     have_text,
     health_text,
     lineage_text,
@@ -96,6 +97,8 @@ def _sessions(data: Json, out: Console) -> None:
     _branches(data["sessions"], out)
     _differences(data["sessions"], out)
     _removed(data["sessions"], out)
+    for found in data.get("diff", ()):
+        diff_text.paint(found, out)
     if data.get("transaction_id"):
         out.print(f"transaction {data['transaction_id']}", highlight=False)
 

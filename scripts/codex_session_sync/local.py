@@ -37,7 +37,7 @@ class LocalSessions:
     """
 
     def __init__(self, home: CodexHome) -> None:
-        self._home = home
+        self.home = home
         self._scanned: dict[str, Transcript] = {}
         self._mappings: dict[str, list[Mapping]] = {}
         self.notices: list[Notice] = []
@@ -45,7 +45,7 @@ class LocalSessions:
     @cached_property
     def rollouts(self) -> RolloutIndex:
         """Every rollout of the home, by file name."""
-        return self._home.rollouts()
+        return self.home.rollouts()
 
     def tip(self, session_id: str) -> RolloutFile | None:
         """The newest file of a session: the one that its row names, else the newest stamp."""
@@ -209,7 +209,7 @@ class LocalSessions:
     def _sidecar(self, lineage: str, session_id: str) -> list[Mapping]:
         """The mappings of a lineage; none, and a notice about the session, if it is damaged."""
         try:
-            text = read_sidecar(self._home.sync_dir, lineage)
+            text = read_sidecar(self.home.sync_dir, lineage)
             return mappings_of(text, lineage) if text is not None else []
         except HomeError as error:
             notice = Notice(error.code, error.message, session_id)
@@ -226,13 +226,13 @@ class LocalSessions:
 
     @cached_property
     def _rows(self) -> dict[str, Row]:
-        with open_for_reading(self._home.state_db) as database:
+        with open_for_reading(self.home.state_db) as database:
             rows = database.rows("threads") if database is not None else ()
             return {str(row["id"]): row for row in rows}
 
     @cached_property
     def _names(self) -> dict[str, str]:
-        return read_index(self._home.session_index)
+        return read_index(self.home.session_index)
 
     @cached_property
     def _beginnings(self) -> list[tuple[str, str, Json]]:

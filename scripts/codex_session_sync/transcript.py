@@ -174,6 +174,20 @@ def entries(transcript: Transcript, first: int) -> Iterator[Json]:
         place += part.size
 
 
+def records(transcript: Transcript) -> Iterator[Json]:
+    """All records of a transcript, its inherited ones first.
+
+    Raises SessionError where a file cannot be read any more.
+    """
+    for part in transcript.slices:
+        for line in _lines(part.slice, transcript.session_id):
+            if line.offset >= part.size:
+                break
+            record = parse_record(line.data)
+            if record is not None:
+                yield record
+
+
 def notices(transcript: Outline) -> tuple[Notice, ...]:
     """What is to be told of a transcript that can be read: lines of it that are no records."""
     found = []

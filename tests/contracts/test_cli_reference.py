@@ -39,6 +39,7 @@ OBJECTS = {
     "transaction": ("transaction",),
     "interrupted": ("interrupted",),
     "rebuilt file": ("rebuilt_file",),
+    "verdict": ("verified",),
     "session node": ("session_node",),
     "transaction node": ("transaction_node",),
     "package node": ("package_node",),

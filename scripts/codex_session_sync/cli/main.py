@@ -33,6 +33,7 @@ COMMANDS = {
     "replay-transactions-sidecar": "replay_sidecar",
     "prune-invalid-mappings": "prune_mappings",
     "rebuild-index": "rebuild_index",
+    "verify": "verify",
     "lineage": "lineage",
     "demo": "demo",
 }

@@ -16,6 +16,7 @@ from . import (
     rebuild_index,
     sidecars_text,
     transactions_text,
+    verify_text,
 )
 from .envelope import Report
 from .parts import STYLES, base
@@ -30,7 +31,7 @@ _CLOSING = {
 }
 _TOLD = {
     (command, "no_op")
-    for command in ("adopt", "pack", "recover", "rollback", *sidecars_text.COMMANDS)
+    for command in ("adopt", "pack", "verify", "recover", "rollback", *sidecars_text.COMMANDS)
 }
 """Reports that say all by themselves."""
 
@@ -201,6 +202,7 @@ _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "adopt": health_text.adoption,
     "rebuild-index": rebuild_index.paint,
     "lineage": lineage_text.paint,
+    "verify": verify_text.paint,
     "demo": _demo,
     **dict.fromkeys(sidecars_text.COMMANDS, sidecars_text.changes),
 }

@@ -1,0 +1,96 @@
+"""``verify``: what the installed Codex makes of the sessions that were synced."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ..codex.client import find_codex
+from ..codex.home import CodexHome
+from ..errors import ExitCode, HomeError
+from ..identify import match_id
+from ..journal.log import Journal
+from ..recovery import unfinished_notices
+from ..report.envelope import Problem, Report
+from ..report.progress import item_progress
+from ..verify import GOOD, Shown, Verdict, synced_sessions, to_json, verify
+from .options import common, home_of
+
+COMMAND = "verify"
+
+HINTS = {
+    Verdict.NOT_LISTED: "`codex-session-sync explain ID` says why, and what to do",
+    Verdict.NOT_OPENED: "`codex-session-sync explain ID` says why, and what to do",
+    Verdict.DIFFERS: "`codex-session-sync sidecar-health --deep` checks what was synced; a "
+    "rollback of its transaction takes it back",
+    Verdict.BUSY: "close it in Codex, then run the same command again",
+    Verdict.UNREADABLE: "`codex-session-sync sidecar-health` says what is wrong with it",
+}
+
+
+@click.command(COMMAND)
+@click.option(
+    "--session",
+    "sessions",
+    multiple=True,
+    metavar="ID",
+    help="Only this session of the home; may be repeated. Default: all that were synced.",
+)
+@click.option("--codex-bin", metavar="FILE", help="The installed Codex. Default: codex on PATH.")
+@common
+def command(
+    sessions: tuple[str, ...], codex_bin: str | None, codex_home: str | None, as_json: bool
+) -> Report:
+    """Ask the installed Codex to list and open sessions, and compare what it shows.
+
+    Each session is opened as in Codex itself; no turn is run and no model is asked.
+
+    \b
+    Examples:
+      codex-session-sync verify
+      codex-session-sync verify --session 01a1fd25 --codex-bin /usr/local/bin/codex
+    """
+    del as_json
+    home = home_of(codex_home)
+    codex = find_codex(codex_bin, os.environ)
+    if codex is None:
+        raise HomeError(
+            "codex_missing",
+            "there is no Codex to ask",
+            hint="install it, or name it with --codex-bin",
+        )
+    known = list(home.rollouts().threads())
+    wanted = [match_id(i, known) for i in sessions] if sessions else synced_sessions(home)
+    found = checked(home, wanted, codex)
+    bad = [one for one in found if one.verdict not in GOOD]
+    counts = dict(sorted(Counter(str(one.verdict) for one in found).items()))
+    return Report(
+        COMMAND,
+        "partial" if bad else "ok" if found else "no_op",
+        {"sessions": [to_json(one) for one in found], "counts": counts},
+        ExitCode.PARTIAL if bad else ExitCode.OK,
+        unfinished_notices(Journal(home.sync_dir)),
+        tuple(problem(one) for one in bad),
+    )
+
+
+def checked(home: CodexHome, session_ids: Sequence[str], codex: Path) -> list[Shown]:
+    """What Codex makes of sessions, with progress. Raises HomeError ``codex_failed``."""
+    if not session_ids:
+        return []
+    found = []
+    with item_progress("asking Codex", len(session_ids)) as progress:
+        for one in verify(home, session_ids, codex, os.environ):
+            found.append(one)
+            progress(1)
+    return found
+
+
+def problem(shown: Shown) -> Problem:
+    """What is wrong with a session in Codex's eyes."""
+    code = f"codex_{shown.verdict}"
+    return Problem(code, shown.message or "", HINTS.get(shown.verdict), shown.session_id)

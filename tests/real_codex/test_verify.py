@@ -1,0 +1,127 @@
+"""``verify``: what the real Codex makes of sessions, in their own words and after damage."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from codexbed import CURRENT, CodexHome, ModelServer, copy_home, records
+from codexbed.install import codex_binary
+from real_codex.syncing import Answer, Source, file_of, fresh_home, sync
+from workbench import SCRIPTS
+
+
+def verify(home: CodexHome, *options: str) -> Answer:
+    """The command's answer; the home's own Codex is asked."""
+    command = [sys.executable, "-m", "codex_session_sync", "verify", *options, "--json"]
+    binary = ("--codex-bin", str(codex_binary(CURRENT)), "--codex-home", str(home.home))
+    variables = {"HOME": str(home.user_home), "PATH": os.environ["PATH"]}
+    variables |= {"PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run([*command, *binary], env=variables, capture_output=True, check=False)
+    return Answer(done.returncode, orjson.loads(done.stdout), done.stderr.decode())
+
+
+def verdicts(answer: Answer) -> dict[str, str]:
+    return {one["session_id"]: one["verdict"] for one in answer.document["data"]["sessions"]}
+
+
+@pytest.fixture
+def synced(source: Source, model: ModelServer, tmp_path: Path) -> CodexHome:
+    """A home into which sessions of every kind were synced."""
+    home = fresh_home(tmp_path / "user", tmp_path / "home", model)
+    assert sync(home, source.home.home).code == 0
+    return home
+
+
+def test_all_kinds(synced: CodexHome, source: Source) -> None:
+    """What was synced is as the transcripts say, by Codex's own account; nothing is written."""
+    before = {path: path.read_bytes() for path in synced.home.rglob("rollout-*")}
+    answer = verify(synced)
+    assert answer.code == 0, answer.document["errors"]
+    found = verdicts(answer)
+    assert len(found) == len(source.made)
+    archived = {made.session_id for kind, made in source.made.items() if "archived" in kind}
+    assert {i for i, verdict in found.items() if verdict == "archived"} == archived
+    assert set(found.values()) == {"same", "archived"}
+    assert {p: p.read_bytes() for p in synced.home.rglob("rollout-*")} == before
+
+
+def test_kinds_where_they_were_made(source: Source, tmp_path: Path) -> None:
+    """Forks by reference, reverted and compressed sessions, which no sync has made whole."""
+    home = copy_home(source.home, tmp_path / "home")
+    ids = [made.session_id for made in source.made.values()]
+    answer = verify(home, *(word for i in ids for word in ("--session", i)))
+    assert set(verdicts(answer).values()) == {"same"}, answer.document["errors"]
+
+
+def _no_beginning(home: CodexHome, session: str) -> None:
+    path = file_of(home.home, session)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
+
+
+def _no_last_ordinal(home: CodexHome, session: str) -> None:
+    """What an old release appends."""
+    path = file_of(home.home, session)
+    last = {**records(path)[-1]}
+    del last["ordinal"]
+    path.write_bytes(path.read_bytes() + orjson.dumps(last) + b"\n")
+
+
+DAMAGES: dict[str, tuple[Callable[[CodexHome, str], None], str]] = {
+    "no beginning": (_no_beginning, "unreadable"),
+    "no last ordinal": (_no_last_ordinal, "not_opened"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_session(synced: CodexHome, source: Source, name: str) -> None:
+    damage, expected = DAMAGES[name]
+    session = source.made["plain"].session_id
+    damage(synced, session)
+    answer = verify(synced, "--session", session)
+    assert answer.code == 1
+    assert verdicts(answer) == {session: expected}
+    [error] = answer.document["errors"]
+    assert error["session_id"] == session
+    assert error["code"] == f"codex_{expected}"
+    assert error["hint"]
+
+
+def test_a_session_that_is_open(synced: CodexHome, source: Source) -> None:
+    session = source.made["plain"].session_id
+    with synced.app_server() as app:
+        app.resume(session)
+        answer = verify(synced, "--session", session)
+    assert verdicts(answer) == {session: "busy"}
+    assert verdicts(verify(synced, "--session", session)) == {session: "same"}
+
+
+def test_other_words(synced: CodexHome, source: Source) -> None:
+    """Codex shows what it worked out before a transcript was changed by hand."""
+    session = source.made["plain"].session_id
+    assert verdicts(verify(synced, "--session", session)) == {session: "same"}
+    path = file_of(synced.home, session)
+    text = path.read_bytes()
+    changed = text.replace(b"answer to: ", b"answer at: ")
+    assert changed != text
+    path.write_bytes(changed)
+    answer = verify(synced, "--session", session)
+    assert verdicts(answer) == {session: "differs"}
+
+
+def test_a_codex_that_does_not_start(synced: CodexHome, tmp_path: Path) -> None:
+    false = tmp_path / "false"
+    false.write_text("#!/bin/sh\nexit 1\n")
+    false.chmod(0o700)
+    command = [sys.executable, "-m", "codex_session_sync", "verify", "--json"]
+    options = ("--codex-bin", str(false), "--codex-home", str(synced.home))
+    variables = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run([*command, *options], env=variables, capture_output=True, check=False)
+    found = orjson.loads(done.stdout)
+    assert (done.returncode, found["errors"][0]["code"]) == (4, "codex_failed")

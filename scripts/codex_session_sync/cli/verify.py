@@ -11,7 +11,7 @@ import click
 
 from ..codex.client import find_codex
 from ..codex.home import CodexHome
-from ..errors import ExitCode, HomeError
+from ..errors import ExitCode, HomeError, SessionError
 from ..identify import match_id
 from ..journal.log import Journal
 from ..recovery import unfinished_notices
@@ -21,15 +21,6 @@ from ..verify import GOOD, Shown, Verdict, synced_sessions, to_json, verify
 from .options import common, home_of
 
 COMMAND = "verify"
-
-HINTS = {
-    Verdict.NOT_LISTED: "`codex-session-sync explain ID` says why, and what to do",
-    Verdict.NOT_OPENED: "`codex-session-sync explain ID` says why, and what to do",
-    Verdict.DIFFERS: "`codex-session-sync sidecar-health --deep` checks what was synced; a "
-    "rollback of its transaction takes it back",
-    Verdict.BUSY: "close it in Codex, then run the same command again",
-    Verdict.UNREADABLE: "`codex-session-sync sidecar-health` says what is wrong with it",
-}
 
 
 @click.command(COMMAND)
@@ -92,5 +83,22 @@ def checked(home: CodexHome, session_ids: Sequence[str], codex: Path) -> list[Sh
 
 def problem(shown: Shown) -> Problem:
     """What is wrong with a session in Codex's eyes."""
-    code = f"codex_{shown.verdict}"
-    return Problem(code, shown.message or "", HINTS.get(shown.verdict), shown.session_id)
+    error = _error(shown.verdict, shown.message or "")
+    return Problem(error.code, error.message, error.hint, shown.session_id)
+
+
+def _error(verdict: Verdict, message: str) -> SessionError:
+    why = "`codex-session-sync explain ID` says why, and what to do"
+    match verdict:
+        case Verdict.NOT_LISTED:
+            return SessionError("codex_not_listed", message, hint=why)
+        case Verdict.NOT_OPENED:
+            return SessionError("codex_not_opened", message, hint=why)
+        case Verdict.BUSY:
+            again = "close it in Codex, then run the same command again"
+            return SessionError("codex_busy", message, hint=again)
+        case Verdict.UNREADABLE:
+            health = "`codex-session-sync sidecar-health` says what is wrong with it"
+            return SessionError("codex_unreadable", message, hint=health)
+    check = "`codex-session-sync sidecar-health --deep` checks it; a rollback takes it back"
+    return SessionError("codex_differs", message, hint=check)

@@ -10,6 +10,7 @@ import click
 from ..codex.rollout import parse_time
 from ..errors import ExitCode
 from ..model import Json
+from ..package.encryption import read_recipients
 from ..packing.gathering import gather
 from ..packing.native import Packed
 from ..packing.output import require_free
@@ -66,6 +67,13 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetim
     is_flag=True,
     help="Pack also what is certainly a secret: a token, a key, a password.",
 )
+@click.option(
+    "--recipient",
+    "recipients",
+    multiple=True,
+    metavar="KEY",
+    help="Encrypt with age to this public key, age1... or ssh-ed25519 ...; repeatable.",
+)
 @common
 def command(
     out: Path,
@@ -75,6 +83,7 @@ def command(
     archived: bool,
     form: Format,
     allow_secrets: bool,
+    recipients: tuple[str, ...],
     codex_home: str | None,
     as_json: bool,
 ) -> Report:
@@ -89,10 +98,12 @@ def command(
       codex-session-sync pack -o everything.csync --archived
       codex-session-sync pack -o garden.csync --cwd ~/garden --since 2026-03-01
       codex-session-sync pack -o garden.tar.zst --format transfer-v1
+      codex-session-sync pack -o garden.csync.age --recipient age1...
     """
     del as_json
     home = home_of(codex_home)
     require_free(out, home)
+    keys = read_recipients(recipients) if recipients else []
     found = gather(home)
     selection = select(found, Filters(sessions, cwds, since, archived))
     secrets, unseen = secrets_told.scan_for(may_lack=allow_secrets)
@@ -100,7 +111,14 @@ def command(
     total = 2 * sum(session.file.size for session in selection.sessions if session.file)
     with byte_progress("packing", total) as progress:
         outcome = pack(
-            found, selection, out, form, secrets, allow_secrets=allow_secrets, progress=progress
+            found,
+            selection,
+            out,
+            form,
+            secrets,
+            allow_secrets=allow_secrets,
+            recipients=keys,
+            progress=progress,
         )
     failed = tuple(Problem(e.code, e.message, e.hint, e.session_id) for e in outcome.failed)
     data, notices = _data(outcome, selection), (*unseen, *secrets_told.suspected(outcome))

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 
-from ..errors import HomeError, SessionError
+from ..errors import HomeError, SessionError, UsageError
 from ..model import Json, PackagedSession
 from .archiving import kind_by_name, write_archive
 from .gathering import Gathered
 from .native import NativePacker, Packed
-from .output import digest_of, new_file, new_folder, output_errors, scratch_folder
+from .output import (
+    digest_of,
+    new_encrypted_file,
+    new_file,
+    new_folder,
+    output_errors,
+    scratch_folder,
+)
 from .secrets import Secret, SecretScan
 from .selection import Selection
 from .transfer import TransferPacker
+
+if TYPE_CHECKING:
+    from pyrage import _Recipient
 
 Format = Literal["native", "transfer-v1"]
 Progress = Callable[[int], None]
@@ -56,28 +67,37 @@ def pack(
     secrets: SecretScan,
     *,
     allow_secrets: bool = False,
+    recipients: Sequence[_Recipient] = (),
     progress: Progress | None = None,
 ) -> Outcome:
-    """Write the selected sessions to ``out``, where nothing is.
+    """Write the selected sessions to ``out``, where nothing is; to ``recipients``, encrypted.
 
     ``progress`` is told of bytes as they are read. Sessions that cannot be read are left out.
     Nothing is written where ``secrets`` finds some for certain, unless ``allow_secrets``.
-    Raises UsageError ``output_exists``, HomeError ``output_not_writable``, ``nothing_packed``.
+    Raises UsageError ``output_exists``, ``folder_not_encrypted``, HomeError
+    ``output_not_writable``, ``nothing_packed``.
     """
-    archive = kind_by_name(out.name) if form == "transfer-v1" else None
+    name = out.name.removesuffix(".age") if recipients else out.name
+    archive = kind_by_name(name) if form == "transfer-v1" else None
     filling = _Filling(selection, out, secrets, allow_secrets)
     try:
         if form == "native":
             container = "file"
-            with new_file(out) as stream:
+            with _file(out, recipients, progress) as stream:
                 filling.fill(NativePacker(home, stream, secrets, progress))
+        elif archive is None and recipients:
+            raise UsageError(
+                "folder_not_encrypted",
+                "a folder cannot be encrypted",
+                hint="name an archive, such as package.tar.zst.age",
+            )
         elif archive is None:
             container = "directory"
             with new_folder(out) as folder:
                 filling.fill(TransferPacker(home, folder, secrets, progress))
         else:
             container = archive
-            with scratch_folder(out) as folder, new_file(out) as stream:
+            with scratch_folder(out) as folder, _file(out, recipients, progress) as stream:
                 filling.fill(TransferPacker(home, folder, secrets, progress))
                 with output_errors(out):
                     write_archive(folder, archive, stream, progress)
@@ -86,12 +106,19 @@ def pack(
     package = {
         "kind": form,
         "container": container,
+        "encrypted": bool(recipients),
         "path": str(out.absolute()),
         "sessions": len(filling.packed),
         "size": out.stat().st_size if out.is_file() else _size(out),
         "sha256": digest_of(out) if out.is_file() else None,
     }
     return filling.outcome(package)
+
+
+def _file(
+    out: Path, recipients: Sequence[_Recipient], progress: Progress | None
+) -> AbstractContextManager[BinaryIO]:
+    return new_encrypted_file(out, recipients, progress) if recipients else new_file(out)
 
 
 @dataclass(slots=True)

@@ -49,9 +49,11 @@ def _package(data: Json, out: Console) -> None:
 
     package = data["package"]
     number = package["sessions"]
+    encrypted = ", encrypted" if package["encrypted"] else ""
     out.print(
         f"[bold]{escape(base(package['path']))}[/] · {package['kind']} in a "
-        f"{package['container']} · {number} {'session' if number == 1 else 'sessions'} · "
+        f"{package['container']}{encrypted} · "
+        f"{number} {'session' if number == 1 else 'sessions'} · "
         f"{decimal(package['size'])}",
         highlight=False,
     )

@@ -249,7 +249,9 @@ def test_secrets_stop_it_all_the_same(keys: Keys, tmp_path: Path) -> None:
 def test_a_passphrase(new: Path, keys: Keys, tmp_path: Path) -> None:
     path = tmp_path / "package.age"
     stanza = b"-> scrypt bBjlhJVYZeE4aqUdmtRHfw 18\n" + b"A" * 43
-    path.write_bytes(b"age-encryption.org/v1\n" + stanza + b"\n--- " + b"A" * 43 + b"\n" + bytes(99))
+    path.write_bytes(
+        b"age-encryption.org/v1\n" + stanza + b"\n--- " + b"A" * 43 + b"\n" + bytes(99)
+    )
     for identities in ((), (keys.alice_file,)):
         outcome = look(new, path, *identities)
         assert outcome.codes == ["package_encrypted"]

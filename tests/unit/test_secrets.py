@@ -111,25 +111,25 @@ def test_other_samples_are_told_alike(detector: Detector) -> None:
 
 
 def test_texts_are_read_as_a_person_reads_them() -> None:
-    inner = json.dumps({"command": ["bash", "-lc", "echo\nx"], "env": {"TOKEN": "y"}})
+    inner = json.dumps(
+        {"command": ["bash", "-lc", "echo\nx"], "env": {"TOKEN": "yyyyy", "N": "short"[:4]}}
+    )
     value = {
         "type": "response_item",
         "payload": {
             "arguments": inner,
             "encrypted_content": "gAAAA",
-            "content": [{"text": "a\tb"}, {"image_url": "data:image/png;base64,AAAA"}],
+            "content": [{"text": "a\tbcde"}, {"image_url": "data:image/png;base64,AAAA"}],
             "broken": "{no json",
         },
     }
     lines = text_of(value).decode().splitlines()
     assert lines == [
         "response_item",
-        "command: bash",
-        "command: -lc",
         "command: echo",
         "x",
-        "TOKEN: y",
-        "a\tb",
+        "TOKEN: yyyyy",
+        "a\tbcde",
         "{no json",
     ]
 

@@ -26,6 +26,10 @@ _DATA_URL_HEAD = 100
 _NESTED = 3
 """How deep JSON in strings of JSON is read."""
 
+_SHORTEST = 5
+"""A shorter text is no secret and none of the words that tell one."""
+
+_CONTAINERS = (dict, list)
 _BRACKETS = ("{", "[")
 _WORD = re.compile("[A-Za-z_]{1,40}")
 """What a record's type looks like; another word may be anything and is not told."""
@@ -149,7 +153,7 @@ class _Reading:
             self._look(line)
             self._line += 1
         if len(self._pending) > LONGEST_RECORD:
-            self._note(self._pending, None)
+            self._note(self._pending, {})
             self._pending = self._pending[-_OVERLAP:]
             self._cut = True
 
@@ -162,14 +166,14 @@ class _Reading:
         self._cut = False
         if isinstance(record, dict):
             self._turn += _is_user_message(record)
-            self._note(text_of(record), _type_of(record))
+            self._note(text_of(record), record)
         elif line:
-            self._note(line, None)
+            self._note(line, {})
 
-    def _note(self, text: bytes, kind: str | None) -> None:
+    def _note(self, text: bytes, record: Json) -> None:
         found = self.detector.matches(text)
         if found:
-            place = Place("record", self.file, self._line, kind, self._turn)
+            place = Place("record", self.file, self._line, _type_of(record), self._turn)
             self.found += _secrets(self.session_id, found, place)
 
 
@@ -183,22 +187,25 @@ def text_of(value: Any) -> bytes:
     pending: list[tuple[str, Any, int]] = [("", value, 0)]
     while pending:
         key, found, depth = pending.pop()
-        if isinstance(found, str):
-            inner = _loaded(found) if depth < _NESTED and found[:1] in _BRACKETS else None
-            if isinstance(inner, dict | list):
+        kind = type(found)
+        if kind is str:
+            inner = _loaded(found) if depth < _NESTED and found.startswith(_BRACKETS) else None
+            if type(inner) in _CONTAINERS:
                 pending.append((key, inner, depth + 1))
-            elif not _is_image(found):
+            elif not (found.startswith("data:") and ";base64," in found[:_DATA_URL_HEAD]):
                 texts.append(f"{key}: {found}" if key else found)
-        elif isinstance(found, dict):
-            inside = [(k if depth else "", v, depth) for k, v in found.items() if k != _ENCRYPTED]
-            pending += reversed(inside)
-        elif isinstance(found, list):
-            pending += [(key, item, depth) for item in reversed(found)]
+        elif kind is dict:
+            for name, item in reversed(found.items()):
+                if name != _ENCRYPTED and _is_worth_it(item):
+                    pending.append((name if depth else "", item, depth))
+        elif kind is list:
+            pending += [(key, item, depth) for item in reversed(found) if _is_worth_it(item)]
     return "\n".join(texts).encode("utf-8", "replace")
 
 
-def _is_image(text: str) -> bool:
-    return text.startswith("data:") and ";base64," in text[:_DATA_URL_HEAD]
+def _is_worth_it(value: Any) -> bool:
+    kind = type(value)
+    return len(value) >= _SHORTEST if kind is str else kind in _CONTAINERS
 
 
 def _loaded(text: str | bytes) -> Any:
@@ -210,7 +217,8 @@ def _loaded(text: str | bytes) -> Any:
 
 def _type_of(record: Json) -> str | None:
     kinds = [record.get("type"), _inner_type(record)]
-    return "/".join(kind for kind in kinds if isinstance(kind, str) and _WORD.fullmatch(kind))
+    words = [kind for kind in kinds if isinstance(kind, str) and _WORD.fullmatch(kind)]
+    return "/".join(words) or None
 
 
 def _inner_type(record: Json) -> object:
@@ -219,14 +227,13 @@ def _inner_type(record: Json) -> object:
 
 
 def _is_user_message(record: Json) -> bool:
-    match record:
-        case {"type": str(kind), "payload": {"type": "user_message"}}:
-            return kind == EVENT
-        case {
-            "type": str(kind),
-            "payload": {"type": "item_completed", "item": {"type": str(item)}},
-        }:
-            return kind == EVENT and item == "UserMessage"
+    if record.get("type") != EVENT:
+        return False
+    match record.get("payload"):
+        case {"type": "user_message"}:
+            return True
+        case {"type": "item_completed", "item": {"type": "UserMessage"}}:
+            return True
     return False
 
 

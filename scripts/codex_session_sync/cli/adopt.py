@@ -44,6 +44,7 @@ from .options import common, home_of, optional_package
 def command(
     pkg: Path | None,
     limits: tuple[str, ...],
+    identities: tuple[Path, ...],
     sessions: tuple[str, ...],
     every: bool,
     do_it: bool,
@@ -65,7 +66,7 @@ def command(
     with ExitStack() as stack:
         package = None
         if pkg is not None:
-            package = stack.enter_context(open_package(pkg, parse_limits(limits)))
+            package = stack.enter_context(open_package(pkg, parse_limits(limits), identities))
         known = home.sync_dir.exists()
         if do_it and known:
             stack.enter_context(home_lock(home.sync_dir, "adopt"))

@@ -10,6 +10,7 @@ import click
 from ..codex.rollout import parse_time
 from ..errors import ExitCode
 from ..model import Json
+from ..package.encryption import read_recipients
 from ..packing.gathering import gather
 from ..packing.native import Packed
 from ..packing.output import require_free
@@ -17,6 +18,7 @@ from ..packing.pack import Format, Outcome, pack
 from ..packing.selection import Filters, Selection, select
 from ..report.envelope import Problem, Report
 from ..report.progress import byte_progress
+from . import secrets_told
 from .options import common, home_of
 
 COMMAND = "pack"
@@ -60,6 +62,18 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetim
     show_default=True,
     help="The kind of package; transfer-v1 becomes a folder or an archive by OUT's suffix.",
 )
+@click.option(
+    "--allow-secrets",
+    is_flag=True,
+    help="Pack also what is certainly a secret: a token, a key, a password.",
+)
+@click.option(
+    "--recipient",
+    "recipients",
+    multiple=True,
+    metavar="KEY",
+    help="Encrypt with age to this public key, age1... or ssh-ed25519 ...; repeatable.",
+)
 @common
 def command(
     out: Path,
@@ -68,41 +82,75 @@ def command(
     since: datetime | None,
     archived: bool,
     form: Format,
+    allow_secrets: bool,
+    recipients: tuple[str, ...],
     codex_home: str | None,
     as_json: bool,
 ) -> Report:
     """Write sessions of this home to a package that another home can sync. The home is only read.
 
-    A fork brings the sessions that it continues, a subagent the one that spawned it.
+    A fork brings the sessions that it continues, a subagent the one that spawned it. Tokens,
+    private keys and the like are looked for in all of it; where there are some, nothing is
+    written unless --allow-secrets is given.
 
     \b
     Examples:
       codex-session-sync pack -o everything.csync --archived
       codex-session-sync pack -o garden.csync --cwd ~/garden --since 2026-03-01
       codex-session-sync pack -o garden.tar.zst --format transfer-v1
+      codex-session-sync pack -o garden.csync.age --recipient age1...
     """
     del as_json
     home = home_of(codex_home)
     require_free(out, home)
+    keys = read_recipients(recipients) if recipients else []
     found = gather(home)
     selection = select(found, Filters(sessions, cwds, since, archived))
+    secrets, unseen = secrets_told.scan_for(may_lack=allow_secrets)
     # Every file is read to be understood and again to be copied.
     total = 2 * sum(session.file.size for session in selection.sessions if session.file)
     with byte_progress("packing", total) as progress:
-        outcome = pack(found, selection, out, form, progress)
+        outcome = pack(
+            found,
+            selection,
+            out,
+            form,
+            secrets,
+            allow_secrets=allow_secrets,
+            recipients=keys,
+            progress=progress,
+        )
+    failed = tuple(Problem(e.code, e.message, e.hint, e.session_id) for e in outcome.failed)
+    data, notices = _data(outcome, selection), (*unseen, *secrets_told.suspected(outcome))
+    if outcome.package is None:
+        return Report(
+            COMMAND,
+            "error",
+            data,
+            ExitCode.USAGE,
+            notices,
+            (*secrets_told.stopped(outcome), *failed),
+        )
     return Report(
         COMMAND,
-        "partial" if outcome.failed else "ok",
-        _data(outcome, selection),
-        ExitCode.PARTIAL if outcome.failed else ExitCode.OK,
-        errors=tuple(Problem(e.code, e.message, e.hint, e.session_id) for e in outcome.failed),
+        "partial" if failed else "ok",
+        data,
+        ExitCode.PARTIAL if failed else ExitCode.OK,
+        (*notices, *secrets_told.allowed(outcome)),
+        failed,
     )
 
 
 def _data(outcome: Outcome, selection: Selection) -> Json:
+    secrets: dict[str, list[Json]] = {}
+    for secret in outcome.secrets:
+        secrets.setdefault(secret.session_id, []).append(secret.to_json())
     return {
         "package": outcome.package,
-        "sessions": [_session(one, selection) for one in outcome.sessions],
+        "sessions": [
+            _session(one, selection) | {"secrets": secrets.get(one.session.session_id, [])}
+            for one in outcome.sessions
+        ],
     }
 
 

@@ -58,6 +58,7 @@ from .options import (
 def command(
     pkg: Path,
     limits: tuple[str, ...],
+    identities: tuple[Path, ...],
     sessions: tuple[str, ...],
     on_diverged: Diverged,
     on_collision: Collision,
@@ -83,7 +84,7 @@ def command(
     codex = None if no_prime else find_codex(codex_bin, os.environ)
     home = home_of(codex_home)
     with ExitStack() as stack:
-        package = stack.enter_context(open_package(pkg, parse_limits(limits)))
+        package = stack.enter_context(open_package(pkg, parse_limits(limits), identities))
         known = home.sync_dir.exists()
         if do_it and known:
             stack.enter_context(home_lock(home.sync_dir, "sync"))

@@ -17,6 +17,7 @@ from ..package.native_manifest import chain_part, manifest, rollout_part, sessio
 from ..package.native_writer import NativeWriter
 from ..transcript import scan
 from .gathering import Gathered
+from .secrets import SecretScan
 
 Progress = Callable[[int], None]
 
@@ -38,6 +39,7 @@ class NativePacker:
 
     home: Gathered
     target: BinaryIO
+    secrets: SecretScan
     progress: Progress | None = None
     _writer: NativeWriter = field(init=False)
     _entries: list[Json] = field(default_factory=list)
@@ -62,6 +64,7 @@ class NativePacker:
                 added.append(name)
         except BaseException:
             self._writer.drop(added)
+            self.secrets.forget(added)
             raise
         history = [rollout_part(part.slice.file.name) for part in transcript.slices]
         edge = self.home.edges.get(session.session_id)
@@ -91,7 +94,8 @@ class NativePacker:
 
     def _add(self, file: RolloutFile, size: int, sha256: str, added: list[str]) -> None:
         name = rollout_part(file.name)
-        part = self._writer.add(name, size, self._content(file, size))
+        pieces = self.secrets.watch(file.thread_id, name, self._content(file, size))
+        part = self._writer.add(name, size, pieces)
         added.append(name)
         if part.sha256 != sha256:
             raise changed(file)

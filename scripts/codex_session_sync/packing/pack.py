@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 
-from ..errors import HomeError, SessionError
+from ..errors import HomeError, SessionError, UsageError
 from ..model import Json, PackagedSession
 from .archiving import kind_by_name, write_archive
 from .gathering import Gathered
 from .native import NativePacker, Packed
-from .output import digest_of, new_file, new_folder, output_errors, scratch_folder
+from .output import (
+    digest_of,
+    new_encrypted_file,
+    new_file,
+    new_folder,
+    output_errors,
+    scratch_folder,
+)
+from .secrets import Secret, SecretScan
 from .selection import Selection
 from .transfer import TransferPacker
+
+if TYPE_CHECKING:
+    from pyrage import _Recipient
 
 Format = Literal["native", "transfer-v1"]
 Progress = Callable[[int], None]
@@ -32,11 +44,19 @@ class Packer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was written: the package as reports show it, its sessions, and those that failed."""
+    """What was written: the package as reports show it, its sessions, and those that failed.
 
-    package: Json
+    ``package`` is None where ``secrets`` kept it from being written.
+    """
+
+    package: Json | None
     sessions: tuple[Packed, ...]
     failed: tuple[SessionError, ...]
+    secrets: tuple[Secret, ...]
+
+
+class _StoppedError(Exception):
+    """Ends the writing of a package that holds secrets; nothing of it stays."""
 
 
 def pack(
@@ -44,59 +64,97 @@ def pack(
     selection: Selection,
     out: Path,
     form: Format,
+    secrets: SecretScan,
+    *,
+    allow_secrets: bool = False,
+    recipients: Sequence[_Recipient] = (),
     progress: Progress | None = None,
 ) -> Outcome:
-    """Write the selected sessions to ``out``, where nothing is.
+    """Write the selected sessions to ``out``, where nothing is; to ``recipients``, encrypted.
 
     ``progress`` is told of bytes as they are read. Sessions that cannot be read are left out.
-    Raises UsageError ``output_exists``, HomeError ``output_not_writable``, ``nothing_packed``.
+    Nothing is written where ``secrets`` finds some for certain, unless ``allow_secrets``.
+    Raises UsageError ``output_exists``, ``folder_not_encrypted``, HomeError
+    ``output_not_writable``, ``nothing_packed``.
     """
-    archive = kind_by_name(out.name) if form == "transfer-v1" else None
-    if form == "native":
-        container = "file"
-        with new_file(out) as stream:
-            packed, failed = _fill(NativePacker(home, stream, progress), selection, out)
-    elif archive is None:
-        container = "directory"
-        with new_folder(out) as folder:
-            packed, failed = _fill(TransferPacker(home, folder, progress), selection, out)
-    else:
-        container = archive
-        with scratch_folder(out) as folder, new_file(out) as stream:
-            packed, failed = _fill(TransferPacker(home, folder, progress), selection, out)
-            with output_errors(out):
-                write_archive(folder, archive, stream, progress)
+    name = out.name.removesuffix(".age") if recipients else out.name
+    archive = kind_by_name(name) if form == "transfer-v1" else None
+    filling = _Filling(selection, out, secrets, allow_secrets)
+    try:
+        if form == "native":
+            container = "file"
+            with _file(out, recipients, progress) as stream:
+                filling.fill(NativePacker(home, stream, secrets, progress))
+        elif archive is None and recipients:
+            raise UsageError(
+                "folder_not_encrypted",
+                "a folder cannot be encrypted",
+                hint="name an archive, such as package.tar.zst.age",
+            )
+        elif archive is None:
+            container = "directory"
+            with new_folder(out) as folder:
+                filling.fill(TransferPacker(home, folder, secrets, progress))
+        else:
+            container = archive
+            with scratch_folder(out) as folder, _file(out, recipients, progress) as stream:
+                filling.fill(TransferPacker(home, folder, secrets, progress))
+                with output_errors(out):
+                    write_archive(folder, archive, stream, progress)
+    except _StoppedError:
+        return filling.outcome(None)
     package = {
         "kind": form,
         "container": container,
+        "encrypted": bool(recipients),
         "path": str(out.absolute()),
-        "sessions": len(packed),
+        "sessions": len(filling.packed),
         "size": out.stat().st_size if out.is_file() else _size(out),
         "sha256": digest_of(out) if out.is_file() else None,
     }
-    return Outcome(package, packed, failed)
+    return filling.outcome(package)
 
 
-def _fill(
-    packer: Packer, selection: Selection, out: Path
-) -> tuple[tuple[Packed, ...], tuple[SessionError, ...]]:
-    packed: list[Packed] = []
-    failed: list[SessionError] = []
-    with output_errors(out):
-        for session in selection.sessions:
-            try:
-                packed.append(packer.add(session))
-            except SessionError as error:
-                error.session_id = session.session_id
-                failed.append(error)
-        if not packed:
-            raise HomeError(
-                "nothing_packed",
-                f"none of the sessions can be read; the first: {failed[0].message}",
-                hint=failed[0].hint,
-            )
-        packer.finish()
-    return tuple(packed), tuple(failed)
+def _file(
+    out: Path, recipients: Sequence[_Recipient], progress: Progress | None
+) -> AbstractContextManager[BinaryIO]:
+    return new_encrypted_file(out, recipients, progress) if recipients else new_file(out)
+
+
+@dataclass(slots=True)
+class _Filling:
+    """The sessions on their way into a package, and what is found on it."""
+
+    selection: Selection
+    out: Path
+    secrets: SecretScan
+    allow_secrets: bool
+    packed: list[Packed] = field(default_factory=list)
+    failed: list[SessionError] = field(default_factory=list)
+
+    def fill(self, packer: Packer) -> None:
+        """Pack all sessions that can be read. Raises HomeError, _StoppedError."""
+        with output_errors(self.out):
+            for session in self.selection.sessions:
+                try:
+                    self.packed.append(packer.add(session))
+                    self.secrets.look_beside(session)
+                except SessionError as error:
+                    error.session_id = session.session_id
+                    self.failed.append(error)
+            if not self.packed:
+                raise HomeError(
+                    "nothing_packed",
+                    f"none of the sessions can be read; the first: {self.failed[0].message}",
+                    hint=self.failed[0].hint,
+                )
+            if not self.allow_secrets and any(secret.certain for secret in self.secrets.found()):
+                raise _StoppedError
+            packer.finish()
+
+    def outcome(self, package: Json | None) -> Outcome:
+        """What came of it."""
+        return Outcome(package, tuple(self.packed), tuple(self.failed), self.secrets.found())
 
 
 def _size(folder: Path) -> int:

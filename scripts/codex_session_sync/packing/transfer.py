@@ -21,6 +21,7 @@ from ..policy import Policy
 from ..transcript import scan
 from .gathering import Gathered
 from .native import Packed
+from .secrets import SecretScan
 
 Progress = Callable[[int], None]
 
@@ -53,6 +54,7 @@ class TransferPacker:
 
     home: Gathered
     folder: Path
+    secrets: SecretScan
     progress: Progress | None = None
     _rows: list[Row] = field(default_factory=list)
     _index: list[bytes] = field(default_factory=list)
@@ -69,9 +71,12 @@ class TransferPacker:
         name = format_name(session.file.stamp, session.session_id)
         path = self.folder / "sessions" / name
         try:
-            with path.open("xb") as stream:
+            with (
+                path.open("xb") as stream,
+                self.secrets.watched(session.session_id, f"sessions/{name}") as look,
+            ):
                 rewriter = Rewriter(transcript, AS_PACKAGED, Identity(session.session_id))
-                written = compose(rewriter, stream, self.progress)
+                written = compose(rewriter, stream, self.progress, look)
             os.utime(path, ns=(session.file.mtime_ns, session.file.mtime_ns))
         except BaseException:
             path.unlink(missing_ok=True)

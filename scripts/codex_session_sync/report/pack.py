@@ -13,16 +13,47 @@ if TYPE_CHECKING:
 
 
 def paint(data: Json, out: Console) -> None:
-    """Print what was packed, why, and how large it is."""
+    """Print what was packed, why, how large it is, and where secrets are."""
+    from rich.table import Table
+
+    package = data["package"]
+    if package is not None:
+        _package(data, out)
+    rows = [(session, secret) for session in data["sessions"] for secret in session["secrets"]]
+    if rows:
+        table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+        table.add_column("session", no_wrap=True)
+        table.add_column("secret", no_wrap=True)
+        table.add_column("where", ratio=1, overflow="fold")
+        for session, secret in rows:
+            sure = "" if secret["confidence"] == "high" else "?"
+            times = f" x {secret['count']}" if secret["count"] > 1 else ""
+            kind = f"{secret['kind']}{sure}{times}"
+            table.add_row(short_id(session["session_id"]), kind, place_text(secret))
+        out.print(table)
+
+
+def place_text(secret: Json) -> str:
+    """Where a secret is, in words."""
+    if secret["in"] != "record":
+        return f"in the session's {secret['in'].replace('_', ' ')}"
+    kind = f" ({secret['record']})" if secret["record"] else ""
+    turn = f", message {secret['turn']}" if secret["turn"] else ""
+    return f"in line {secret['line']}{kind}{turn} of {secret['file']}"
+
+
+def _package(data: Json, out: Console) -> None:
     from rich.filesize import decimal
     from rich.markup import escape
     from rich.table import Table
 
     package = data["package"]
     number = package["sessions"]
+    encrypted = ", encrypted" if package["encrypted"] else ""
     out.print(
         f"[bold]{escape(base(package['path']))}[/] · {package['kind']} in a "
-        f"{package['container']} · {number} {'session' if number == 1 else 'sessions'} · "
+        f"{package['container']}{encrypted} · "
+        f"{number} {'session' if number == 1 else 'sessions'} · "
         f"{decimal(package['size'])}",
         highlight=False,
     )

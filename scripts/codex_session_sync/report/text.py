@@ -28,7 +28,7 @@ _TOLD = {
 def render(report: Report, out: Console, err: Console) -> None:
     """Print a report: what was found or done on ``out``, warnings and errors on ``err``."""
     painter = _PAINTERS.get(report.command)
-    if report.status != "error" and painter is not None:
+    if painter is not None and (report.data or report.status != "error"):
         painter(report.data, out)
         closing = _CLOSING.get(report.status)
         if closing is not None and (report.command, report.status) not in _TOLD:

@@ -187,6 +187,12 @@ def damage_database(bed: Rolling) -> None:
     bed.database.write_bytes(b"no database, and longer than a header is" * 20)
 
 
+def put_folder_for_index(bed: Rolling) -> None:
+    path = bed.home / "session_index.jsonl"
+    path.unlink()
+    path.mkdir()
+
+
 def by_hand(bed: Rolling, problem: dict[str, Any]) -> None:
     """What the remedy says where no command does it: the file goes."""
     path = bed.home / problem["path"]
@@ -240,6 +246,7 @@ DAMAGES: list[tuple[Callable[[Rolling], None], str, Mend | None]] = [
     (leave_folder, "leftover", by_hand),
     (damage_transcript, "transcript_invalid", away_then_sync),
     (damage_database, "database_unreadable", None),
+    (put_folder_for_index, "not_a_file", by_hand),
 ]
 
 

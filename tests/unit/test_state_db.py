@@ -163,7 +163,7 @@ def test_a_database_that_vanishes_is_not_made_again(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = home / "state_5.sqlite"
-    monkeypatch.setattr(Path, "exists", lambda _: True)
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
     with pytest.raises(HomeError) as caught, open_for_writing(path):
         pass
     monkeypatch.undo()

@@ -94,6 +94,7 @@ REMEDIES: Mapping[str, Remedy] = {
     "operation_invalid": _JOURNAL,
     "leftover": Remedy("remove it: nothing uses it"),
     "path_escapes_home": Remedy("put a folder or file of the home in the place of the link"),
+    "not_a_file": Remedy("move it away: Codex needs a file there, or none"),
     "transcript_invalid": _AGAIN,
     "transcript_unreadable": Remedy("check what the file is and who may read it"),
     "transcript_line_too_long": _AGAIN,

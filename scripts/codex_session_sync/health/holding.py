@@ -45,7 +45,7 @@ class Holding:
 
 
 def read_holding(home: CodexHome) -> Holding:
-    """The sessions of a home; a database that cannot be read is a finding."""
+    """The sessions of a home; a database or an index that cannot be read is a finding."""
     rollouts = home.rollouts()
     findings: list[Finding] = []
     paths: dict[str, str] = {}
@@ -53,7 +53,12 @@ def read_holding(home: CodexHome) -> Holding:
         paths = dict(_row_paths(home))
     except HomeError as error:
         findings.append(of_error(error))
-    found = Holding(home, rollouts, paths, read_index(home.session_index), frozenset())
+    names: dict[str, str] = {}
+    try:
+        names = read_index(home.session_index)
+    except HomeError as error:
+        findings.append(of_error(error, path=home.session_index.name))
+    found = Holding(home, rollouts, paths, names, frozenset())
     unreadable: set[str] = set()
     for tip in found.tips():
         try:
@@ -61,7 +66,7 @@ def read_holding(home: CodexHome) -> Holding:
         except SessionError as error:
             unreadable.add(tip.thread_id)
             findings.append(of_error(error, path=relative(home, tip.path)))
-    return Holding(home, rollouts, paths, found.names, frozenset(unreadable), tuple(findings))
+    return Holding(home, rollouts, paths, names, frozenset(unreadable), tuple(findings))
 
 
 def misplaced_rows(holding: Holding) -> Iterator[Finding]:

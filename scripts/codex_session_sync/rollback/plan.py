@@ -9,6 +9,7 @@ from enum import StrEnum
 from ..codex.home import CodexHome
 from ..codex.inventory import rollout_file
 from ..codex.rollout import RolloutName, parse_name
+from ..codex.session_index import index_text
 from ..codex.state_db import StateDb, open_for_reading
 from ..errors import HomeError, SyncError, UsageError
 from ..identify import match_id
@@ -293,7 +294,7 @@ def _names_left(
     home: CodexHome, sessions: Sequence[SessionUndoing], present: Present
 ) -> Iterable[Notice]:
     """A warning for each name whose line in the index is not the one that was written."""
-    index = home.session_index.read_bytes() if home.session_index.exists() else b""
+    index = index_text(home.session_index) or b""
     for one in sessions:
         name = index_name(one.deed)
         if one.obstacle is not None or name is None or present.names.get(one.deed.local_id) != name:

@@ -23,6 +23,7 @@ from ..journal.operations import CutFile, ExtendFile, MoveFile
 from ..locks import codex_thread_lock
 from ..model import Json, RolloutFile
 from ..recovery import require_none_interrupted
+from ..regular import open_regular
 from .inverse import Inverse, Ready, Waiting
 from .plan import RollbackPlan, SessionUndoing, UndoResult, result_of
 from .present import Present
@@ -154,7 +155,7 @@ class Unwinder:
         for operation in deed.operations:
             match operation:
                 case CutFile(kept=kept, removed=removed):
-                    with safe_join(self.home.path, kept).open("rb") as source:
+                    with open_regular(safe_join(self.home.path, kept)) as source:
                         yield kept, self._stage(source, removed)
                 case ExtendFile(path=path, size=size, mtime_ns=mtime_ns):
                     moved = _final(path, deed)

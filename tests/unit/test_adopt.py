@@ -324,3 +324,24 @@ def test_an_interrupted_adoption_is_recovered(installed: Rolling) -> None:
     assert installed.call("recover", "--execute").exit_code == 0
     assert installed.state() == before
     assert results(adopt(installed))[BEANS.id] == ("adopted", None)
+
+
+def test_the_database_is_of_no_concern_to_a_rollback(installed: Rolling) -> None:
+    """Codex holds it, or it is no database at all: nothing of it is to be undone."""
+    before = installed.state()
+    adopt(installed)
+    after = installed.state()
+    with closing(sqlite3.connect(installed.database)) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+        back = installed.call("rollback", "--latest", "--execute")
+        assert (back.exit_code, back.envelope["status"]) == (0, "ok"), back.envelope
+        connection.rollback()
+    assert installed.state() == before
+    data = installed.database.read_bytes()
+    installed.database.write_bytes(b"no database")
+    forth = installed.call("rollback", "--latest", "--execute")
+    assert (forth.exit_code, forth.envelope["status"]) == (0, "ok"), forth.envelope
+    assert installed.database.read_bytes() == b"no database"
+    installed.database.write_bytes(data)
+    assert installed.state() == after

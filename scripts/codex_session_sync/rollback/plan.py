@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -120,7 +121,10 @@ def plan_rollback(
     Reads the home and writes nothing. Raises HomeError, UsageError.
     """
     deeds = _chosen(ledger.of(transaction_id), only)
-    with open_for_reading(home.state_db) as database:
+    with ExitStack() as stack:
+        database = None
+        if not all(deed.of_mappings for deed in deeds):
+            database = stack.enter_context(open_for_reading(home.state_db))
         present = Present(home, database, [deed.local_id for deed in deeds])
         present.read()
         sessions = [

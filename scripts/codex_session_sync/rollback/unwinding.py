@@ -65,7 +65,10 @@ def unwind(plan: RollbackPlan, home: CodexHome, ledger: Ledger) -> Unwinding:
     require_none_interrupted(journal)
     if not plan.undoable:
         return Unwinding(None, tuple(Outcome(one, one.obstacle) for one in plan.sessions))
-    with open_for_writing(home.state_db) as database:
+    with ExitStack() as stack:
+        database = None
+        if not all(one.deed.of_mappings for one in plan.undoable):
+            database = stack.enter_context(open_for_writing(home.state_db))
         if database is not None:
             database.require_writable()
         outcomes: dict[str, Outcome] = {}

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from codex_session_sync.model import Row
 from workbench import (
     add_rows,
     environment,
+    holding,
     insert,
     leave_log,
     make_database,
@@ -385,22 +386,9 @@ sys.stdin.read()
 """
 
 
-@contextmanager
-def held(path: Path, how: str) -> Iterator[None]:
+def held(path: Path, how: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """Another process has a transaction open on the database."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path), how],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        try:
-            yield
-        finally:
-            process.stdin.close()
+    return holding(HOLDER, path, how)
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,14 @@ def shorten_session(bed: Rolling) -> None:
 
 
 def install_session(bed: Rolling) -> None:
+    """Into a home of a Codex whose rows need no more than that tool writes."""
     install_here(bed.root, bed.home, [ELSEWHERE])
+    bed.do("UPDATE threads SET history_mode = 'paginated', preview = 'x' WHERE preview = ''")
+
+
+def install_bare_row(bed: Rolling) -> None:
+    install_here(bed.root, bed.home, [ELSEWHERE])
+    assert bed.call("adopt", "--execute").exit_code == 0
 
 
 def name_old_place(bed: Rolling) -> None:
@@ -281,6 +288,7 @@ DAMAGES: list[tuple[Callable[[Rolling], None], str, Mend | None]] = [
     (replace_session, "mapping_line_lost", run),
     (shorten_session, "session_shortened", run),
     (install_session, "session_untracked", run),
+    (install_bare_row, "row_incomplete", away_then_sync),
     (name_old_place, "row_elsewhere", link_home),
     (lose_transcript, "row_without_transcript", run),
     (name_nobody, "name_without_session", run),
@@ -354,6 +362,26 @@ def test_what_says_the_same_in_other_bytes_is_put_back(
     assert codes(bed, "--deep") == []
     bed.undo("--latest")
     assert path.read_text() == spelled
+
+
+@pytest.mark.parametrize(
+    ("lacking", "told"),
+    [
+        ("history_mode = 'legacy'", "history_mode, so that Codex does not open it"),
+        ("preview = ''", "preview, so that Codex does not list it"),
+    ],
+)
+def test_what_a_row_lacks_is_named(bed: Rolling, lacking: str, told: str) -> None:
+    """Of what the first-import tool brought; Codex's own rows may be like that."""
+    install_session(bed)
+    bed.do(f"UPDATE threads SET {lacking} WHERE id IN (?, ?)", ELSEWHERE.id, BEANS.id)
+    assert bed.call("adopt", "--execute").exit_code == 0
+    [problem] = problems(bed)
+    assert (problem["code"], problem["session_id"]) == ("row_incomplete", ELSEWHERE.id)
+    assert problem["message"].endswith(f" without {told}")
+    bed.do("UPDATE threads SET preview = '', first_user_message = ''")
+    bed.do("UPDATE threads SET history_mode = 'paginated'")
+    assert codes(bed) == []
 
 
 # -- what needs more than one look --------------------------------------------------------------

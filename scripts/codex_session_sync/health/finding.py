@@ -83,6 +83,7 @@ REMEDIES: Mapping[str, Remedy] = {
         "move the file or the home back there, or make that place a link to this one; a later "
         "package that extends the session sets its row right as well"
     ),
+    "row_incomplete": _AGAIN,
     "row_without_transcript": Remedy(
         "put the file back, or sync a package that has the session", "sync PKG --execute"
     ),

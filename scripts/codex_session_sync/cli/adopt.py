@@ -26,7 +26,7 @@ from ..sidecars.adopt import (
     plan_local,
     plan_packaged,
 )
-from .options import common, home_of, optional_package
+from .options import common, execute_option, home_of, optional_package
 
 
 @click.command("adopt")
@@ -39,7 +39,7 @@ from .options import common, home_of, optional_package
     help="Only this session, of the home or of the package; may be repeated.",
 )
 @click.option("--all", "every", is_flag=True, help="Every session of the home, or of the package.")
-@click.option("--execute", "do_it", is_flag=True, help="Do it. Without this, only plan.")
+@execute_option
 @common
 def command(
     pkg: Path | None,

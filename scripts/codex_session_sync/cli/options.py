@@ -29,6 +29,13 @@ def common(function: Decorated) -> Decorated:
     )(function)
 
 
+def execute_option(function: Decorated) -> Decorated:
+    """``--execute``, without which no command writes to a home."""
+    return click.option(
+        "--execute", "do_it", is_flag=True, help="Do it. Without this, only say what would be done."
+    )(function)
+
+
 def package_argument(function: Decorated) -> Decorated:
     """``PKG``: a package of any kind; ``--limit``, which guards its reading; ``--identity``."""
     return _package(function, required=True)

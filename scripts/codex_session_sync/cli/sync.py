@@ -28,6 +28,7 @@ from ..verdict import Choices, Collision, Diverged
 from .options import (
     choice_options,
     common,
+    execute_option,
     home_of,
     outcome_problems,
     package_argument,
@@ -42,7 +43,7 @@ from .options import (
 @package_argument
 @session_option
 @choice_options
-@click.option("--execute", "do_it", is_flag=True, help="Do it. Without this, only plan.")
+@execute_option
 @click.option(
     "--trust-package",
     is_flag=True,

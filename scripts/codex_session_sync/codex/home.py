@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import HomeError
 from ..model import RolloutFile
+from ..regular import read_regular
 from .inventory import RolloutIndex, rollout_file
 from .rollout import RolloutName
 
@@ -95,7 +96,7 @@ def open_home(path: Path, environ: Mapping[str, str]) -> CodexHome:
 def read_config(home: Path) -> Mapping[str, object]:
     """The parsed ``config.toml``; empty if there is none. Raises HomeError ``config_invalid``."""
     try:
-        return tomllib.loads((home / CONFIG).read_text(encoding="utf-8"))
+        return tomllib.loads(read_regular(home / CONFIG, follow=True).decode())
     except FileNotFoundError:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:

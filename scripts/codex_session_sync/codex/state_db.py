@@ -174,7 +174,7 @@ def open_for_reading(path: Path) -> Iterator[StateDb | None]:
     A database with an unfinished write-ahead log is read from a private copy, since opening it
     would write. Raises HomeError ``database_unreadable``.
     """
-    if not path.exists():
+    if not _is_there(path):
         yield None
         return
     log = path.with_name(path.name + "-wal")
@@ -190,11 +190,24 @@ def open_for_reading(path: Path) -> Iterator[StateDb | None]:
 @contextmanager
 def open_for_writing(path: Path) -> Iterator[StateDb | None]:
     """The database at ``path`` for short transactions, or None where there is none."""
-    if not path.exists():
+    if not _is_there(path):
         yield None
         return
     with _connected(f"{path.absolute().as_uri()}?mode=rw", path) as connection:
         yield StateDb(connection, path)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a database; SQLite would wait for a pipe. Raises HomeError."""
+    if path.is_file():
+        return True
+    if path.exists():
+        raise HomeError(
+            "database_unreadable",
+            f"{path} is not a regular file",
+            hint="move away what lies there, and let Codex make a new one",
+        )
+    return False
 
 
 @contextmanager

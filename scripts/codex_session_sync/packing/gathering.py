@@ -13,6 +13,7 @@ from ..codex.session_index import read_index, shown_name
 from ..codex.state_db import open_for_reading
 from ..model import PackagedSession, RolloutFile, Row
 from ..package.sessions import tools_by_thread
+from ..regular import read_regular
 
 SPAWN_EDGES = "thread_spawn_edges"
 
@@ -79,7 +80,8 @@ def _fitting(schema: str, rows: Iterable[Row]) -> list[Row]:
 
 def _installation(home: CodexHome) -> str | None:
     try:
-        found = (home.path / INSTALLATION_ID).read_text("ascii", "replace").strip()
+        data = read_regular(home.path / INSTALLATION_ID, follow=True)
     except OSError:
         return None
+    found = data.decode("ascii", "replace").strip()
     return found if SESSION_ID.fullmatch(found) else None

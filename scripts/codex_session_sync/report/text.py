@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..identify import short_id
 from ..model import Json
-from . import health_text, pack, rebuild_index, sidecars_text, transactions_text
+from . import health_text, pack_text, rebuild_index_text, sidecars_text, transactions_text
 from .envelope import Report
 from .parts import STYLES, base
 
@@ -179,14 +179,14 @@ def _recovered(data: Json, out: Console) -> None:
 _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "inspect-package": _sessions,
     "sync": _sessions,
-    "pack": pack.paint,
+    "pack": pack_text.paint,
     "list-transactions": transactions_text.transactions,
     "show-transaction": transactions_text.transaction,
     "rollback": transactions_text.rollback,
     "recover": _recovered,
     "sidecar-health": health_text.health,
     "adopt": health_text.adoption,
-    "rebuild-index": rebuild_index.paint,
+    "rebuild-index": rebuild_index_text.paint,
     "demo": _demo,
     **dict.fromkeys(sidecars_text.COMMANDS, sidecars_text.changes),
 }

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 
 from ..codex.home import CodexHome
 from ..codex.rollout import parse_name
+from ..codex.session_index import index_text
 from ..codex.thread_history import projected
 from ..commit import Pair
 from ..journal.ledger import Deed, Ledger
@@ -209,7 +210,7 @@ class Inverse:
 
     def _names(self, batch: Sequence[Ready]) -> Iterator[Pair]:
         path = self.home.session_index
-        content = path.read_bytes() if path.exists() else None
+        content = index_text(path)
         for one in batch:
             for operation in reversed(one.deed.operations):
                 edit = None

@@ -32,6 +32,7 @@ from ..journal.operations import (
 )
 from ..lineage.sidecar import lineage_of, mappings_of, read_sidecar
 from ..model import RolloutFile, Row
+from ..regular import open_regular
 from .present import Present
 
 _CHUNK = 1 << 20
@@ -279,7 +280,7 @@ def index_name(deed: Deed) -> str | None:
 def _find(home: CodexHome, path: str, expected: Expected) -> Found | Obstacle:
     target = safe_join(home.path, path)
     if target.exists():
-        with target.open("rb") as stream:
+        with open_regular(target) as stream:
             return _measure(stream, target, "", expected)
     if is_kept(path):
         return Obstacle(
@@ -321,7 +322,7 @@ def _measure(stream: BinaryIO, target: Path, suffix: str, expected: Expected) ->
     status = target.stat()
     stored = None if expected.start else sha256
     if suffix:
-        with target.open("rb") as raw:
+        with open_regular(target) as raw:
             stored = hashlib.file_digest(raw, "sha256").hexdigest()
     return Found(expected.start, size, sha256, status.st_mtime_ns, suffix, (status.st_size, stored))
 

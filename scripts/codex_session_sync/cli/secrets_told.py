@@ -10,7 +10,7 @@ from ..packing.detector import Detector
 from ..packing.pack import Outcome
 from ..packing.secrets import Secret, SecretScan
 from ..report.envelope import Problem
-from ..report.pack import place_text
+from ..report.pack_text import place_text
 
 
 def scan_for(*, may_lack: bool) -> tuple[SecretScan, tuple[Notice, ...]]:

@@ -13,7 +13,7 @@ from .codex.state_db import open_for_writing
 from .durable import TEMPORARY
 from .errors import HomeError, InterruptedTransactionError, SessionError, SyncError
 from .journal.log import Batch, Journal
-from .journal.operations import Site
+from .journal.operations import Site, concern_goals
 from .journal.playback import undo_all
 from .lineage.sidecar import sidecar_path
 from .locks import codex_index_lock, codex_thread_lock
@@ -98,7 +98,7 @@ def recover(home: CodexHome, journal: Journal, found: Interrupted) -> list[Notic
     try:
         with (
             _locked(home, found),
-            open_for_writing(home.state_db) as database,
+            open_for_writing(home.state_db, _goals(home, found)) as database,
             codex_index_lock(home.path),
         ):
             site = Site(
@@ -115,6 +115,12 @@ def recover(home: CodexHome, journal: Journal, found: Interrupted) -> list[Notic
     except OSError as error:
         raise interrupted(found.transaction_id, error) from error
     return [Notice(error.code, f"{error.message}; it is left as it is") for error in kept]
+
+
+def _goals(home: CodexHome, found: Interrupted) -> Path | None:
+    """The database of goals, if there is something of them to undo."""
+    operations = (operation for batch in found.undecided for _, operation in batch.operations)
+    return home.goals_db if concern_goals(operations) else None
 
 
 @contextmanager

@@ -95,6 +95,7 @@ def command(
         "partial" if outcome.failed else "ok",
         _data(outcome, selection),
         ExitCode.PARTIAL if outcome.failed else ExitCode.OK,
+        warnings=found.notices,
         errors=tuple(Problem(e.code, e.message, e.hint, e.session_id) for e in outcome.failed),
     )
 

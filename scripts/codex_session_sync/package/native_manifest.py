@@ -9,7 +9,7 @@ from typing import Any
 from .. import validation
 from ..errors import PackageError
 from ..lineage.fingerprint import FINGERPRINT_VERSION, PROVENANCE
-from ..model import Chain, Facts, Json, Outline, PackagedSession, Row
+from ..model import Chain, Facts, Json, Outline, PackagedSession
 
 FORMAT = "codex-session-sync/package/1"
 SCHEMA = "native_manifest"
@@ -43,7 +43,6 @@ def session_entry(
     outline: Outline,
     history: Sequence[str],
     size: int,
-    spawn_edge: Row | None,
 ) -> Json:
     """A session as the manifest has it.
 
@@ -52,7 +51,6 @@ def session_entry(
     """
     facts = {key: value for key, value in asdict(outline.facts).items() if key in FACTS}
     words = facts["first_user_message"]
-    edge = ("parent_thread_id", "status")
     return {
         "session_id": session.session_id,
         "history": list(history),
@@ -66,7 +64,8 @@ def session_entry(
         "name": session.name,
         "row": dict(session.row) if session.row else None,
         "dynamic_tools": [dict(tool) for tool in session.dynamic_tools],
-        "spawn_edge": {key: spawn_edge.get(key) for key in edge} if spawn_edge else None,
+        "spawn_edge": dict(session.spawn_edge) if session.spawn_edge else None,
+        **({"goal": dict(session.goal)} if session.goal else {}),
     }
 
 
@@ -85,7 +84,7 @@ def load_manifest(data: bytes) -> Json:
     """A manifest that fits its schema, rows and tools too.
 
     Raises PackageError: ``native_manifest_invalid``, ``thread_row_invalid``,
-    ``dynamic_tool_invalid``.
+    ``dynamic_tool_invalid``, ``thread_goal_invalid``.
     """
     document: Json = validation.load(SCHEMA, data, "the manifest", PackageError)
     for entry in document["sessions"]:
@@ -94,6 +93,8 @@ def load_manifest(data: bytes) -> Json:
             validation.check("thread_row", entry["row"], what, PackageError)
         for tool in entry["dynamic_tools"]:
             validation.check("dynamic_tool", tool, what, PackageError)
+        if entry.get("goal") is not None:
+            validation.check("thread_goal", entry["goal"], what, PackageError)
     return document
 
 

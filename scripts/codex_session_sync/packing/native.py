@@ -64,8 +64,7 @@ class NativePacker:
             self._writer.drop(added)
             raise
         history = [rollout_part(part.slice.file.name) for part in transcript.slices]
-        edge = self.home.edges.get(session.session_id)
-        self._entries.append(session_entry(session, transcript, history, transcript.size, edge))
+        self._entries.append(session_entry(session, transcript, history, transcript.size))
         return Packed(session, transcript, transcript.size)
 
     def finish(self) -> None:

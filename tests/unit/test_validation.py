@@ -88,7 +88,7 @@ def test_what_the_program_writes_fits_at_once(documents: Documents, name: str) -
 
 @pytest.mark.parametrize("name", NAMES)
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_both_checks_judge_alike(documents: Documents, name: str, data: st.DataObject) -> None:
@@ -115,11 +115,13 @@ def spoil(document: Any, data: st.DataObject) -> None:
     if what == "lengthen" and isinstance(holder[key], str):
         holder[key] += data.draw(st.sampled_from(["\n", "0", "x"]))
     elif what == "add" and isinstance(holder, dict):
-        holder[data.draw(st.sampled_from(["more", "name", "row", "kind"]))] = data.draw(VALUES)
+        holder[data.draw(st.sampled_from(["more", "name", "row", "kind"]))] = copy.deepcopy(
+            data.draw(VALUES)
+        )
     elif what == "remove" and len(holder) > 1:
         del holder[key]
     else:
-        holder[key] = data.draw(VALUES)
+        holder[key] = copy.deepcopy(data.draw(VALUES))
 
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -108,8 +108,8 @@ def _data(outcome: Outcome, selection: Selection) -> Json:
 
 
 def _session(packed: Packed, selection: Selection) -> Json:
-    session, facts = packed.session, packed.outline.facts
-    title = session.name or (session.row or {}).get("title") or facts.first_user_message
+    session = packed.session
+    title = session.name or (session.row or {}).get("title") or packed.first_words
     words = " ".join(str(title).split()) if title else None
     return {
         "session_id": session.session_id,
@@ -117,8 +117,8 @@ def _session(packed: Packed, selection: Selection) -> Json:
         "name": session.name,
         "title": words and words[:120],
         "archived": session.archived,
-        "entries": len(packed.outline.chain),
-        "turns": facts.turns,
-        "updated_at": facts.last_timestamp,
+        "entries": packed.entries,
+        "turns": packed.turns,
+        "updated_at": packed.last_timestamp,
         "bytes": packed.size,
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .. import validation
@@ -19,12 +20,16 @@ from ..package.sessions import EDGES, edges_by_child, tools_by_thread
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """The sessions of a home by id, and where their records lie."""
+    """The sessions of a home by id, and where their records lie.
+
+    Their rows are without nulls; ``columns`` are those that the table has.
+    """
 
     home: CodexHome
     rollouts: RolloutIndex
     sessions: Mapping[str, PackagedSession]
     installation_id: str | None
+    columns: tuple[str, ...] = ()
     notices: tuple[Notice, ...] = ()
 
 
@@ -37,7 +42,8 @@ def gather(home: CodexHome) -> Gathered:
     rollouts = home.rollouts()
     with open_for_reading(home.state_db) as database:
         found = database.rows("threads") if database else ()
-        rows = {str(row["id"]): row for row in _fitting("thread_row", found)}
+        rows = {str(row["id"]): _lean(row) for row in _fitting("thread_row", found)}
+        columns = tuple(database.columns("threads")) if database else ()
         found = database.rows("thread_dynamic_tools") if database else ()
         tools = tools_by_thread(_fitting("dynamic_tool", found))
         edges = edges_by_child(database.rows(EDGES) if database else ())
@@ -45,7 +51,7 @@ def gather(home: CodexHome) -> Gathered:
     names = read_index(home.session_index)
     sessions = {}
     for thread in rollouts.threads():
-        row = rows.get(thread)
+        row = rows.pop(thread, None)
         tip = rollouts.tip(thread, base_name(row.get("rollout_path")) if row else None)
         assert tip is not None
         name = shown_name(row, names.get(thread))
@@ -60,7 +66,7 @@ def gather(home: CodexHome) -> Gathered:
             edges.get(thread),
             goals.get(thread),
         )
-    return Gathered(home, rollouts, sessions, _installation(home), notices)
+    return Gathered(home, rollouts, sessions, _installation(home), columns, notices)
 
 
 def _goals(home: CodexHome) -> tuple[dict[str, Row], tuple[Notice, ...]]:
@@ -81,8 +87,17 @@ def _below_home(tip: RolloutFile) -> str:
     return "/".join((SESSIONS, *rollout.folder, name))
 
 
-def _fitting(schema: str, rows: Iterable[Row]) -> list[Row]:
-    return [row for row in rows if validation.fits(schema, row)]
+def _lean(row: Row) -> Row:
+    """A row without nulls, its texts shared with other columns and rows that say the same."""
+    return {
+        column: sys.intern(value) if isinstance(value, str) else value
+        for column, value in row.items()
+        if value is not None
+    }
+
+
+def _fitting(schema: str, rows: Iterable[Row]) -> Iterator[Row]:
+    return (row for row in rows if validation.fits(schema, row))
 
 
 def _installation(home: CodexHome) -> str | None:

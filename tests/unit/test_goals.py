@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from builders import Session, session_id
+from codex_session_sync.codex import state_db
 from rolling import make_rolling
 from workbench import call, insert, rows
 
@@ -213,6 +214,19 @@ def test_without_a_table_that_is_known_a_session_comes_alone(bed: Bed, spoil: An
     assert codes(done) == [("goal_not_kept", BEANS.id)]
     assert {one["result"] for one in done["data"]["sessions"]} == {"imported"}
     assert {path.name: path.read_bytes() for path in bed.home.glob("goals_1.sqlite")} == before
+
+
+def test_goals_that_are_locked_keep_no_session_out(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_db, "BUSY_TIMEOUT_S", 0.05)
+    package = bed.package(BEANS, goals=(goal(BEANS),))
+    with closing(sqlite3.connect(bed.goals, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        done = bed.sync(package)
+    assert codes(done) == [("goal_not_kept", BEANS.id)]
+    assert "locked" in done["warnings"][0]["message"]
+    assert (done["status"], bed.here()) == ("ok", {})
 
 
 def test_a_home_without_rows_gets_no_goal(bed: Bed) -> None:

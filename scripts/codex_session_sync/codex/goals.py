@@ -12,7 +12,7 @@ from pathlib import Path
 from .. import validation
 from ..errors import HomeError
 from ..model import Row
-from .state_db import open_for_reading
+from .state_db import open_for_reading, open_for_writing
 
 TABLE = "thread_goals"
 KEY = "thread_id"
@@ -47,11 +47,19 @@ def obstacles(path: Path, goals: Mapping[str, Row]) -> dict[str, str]:
             columns = database.columns(TABLE) if database is not None else {}
             rows = database.rows(TABLE, list(goals)) if database is not None and columns else ()
             there = {str(row.get(KEY)) for row in rows}
+        unfit = {i for i, goal in goals.items() if not fits_table(columns, goal)}
+        if goals.keys() - there - unfit:
+            _require_writable(path)
     except HomeError as error:
         return dict.fromkeys(goals, error.message)
-    unfit = {i for i, goal in goals.items() if not fits_table(columns, goal)}
     why = "goals have another shape there" if columns else f"this home has no {path.name}"
     return {**dict.fromkeys(there, "it has a goal here already"), **dict.fromkeys(unfit, why)}
+
+
+def _require_writable(path: Path) -> None:
+    with open_for_writing(path) as database:
+        if database is not None:
+            database.require_writable()
 
 
 def at_rest(goal: Row) -> Row:

@@ -284,16 +284,20 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to work; needs 5 GB at full size")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
+    # What else the machine did: at 2 cores and a load over 2 only ratios tell something.
+    load = [os.getloadavg()[0]]
     for corpus in CORPORA:
         with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as folder:
             print(f"{corpus.name} …", file=sys.stderr)
             rows += measure(corpus.scaled(options.scale), Places(Path(folder)), options.runs)
+        load.append(os.getloadavg()[0])
     document = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "version": __version__,
         "machine": machine(),
         "scale": options.scale,
         "runs": options.runs,
+        "load": [round(one, 1) for one in load],
         "rows": rows,
     }
     out = options.out or Path(tempfile.gettempdir()) / "bench-packages.json"

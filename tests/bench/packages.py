@@ -171,7 +171,7 @@ def run(command: Sequence[str]) -> Run:
     wall = time.perf_counter() - start
     if process.returncode:
         raise OSError(f"{command} ended with {process.returncode}: {errors.decode()[-500:]}")
-    return Run(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000)
+    return Run(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6)
 
 
 def measure(corpus: Corpus, at: Places, runs: int) -> Iterator[dict[str, Any]]:
@@ -272,7 +272,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             f"{size / 1e6:.1f} MB" if size else "",
             "; ".join(beside),
         )
-        lines.append(f"| {' | '.join(cell.replace(' | ', ' to ') for cell in cells)} |")
+        plain = (cell.replace("|", r"\|") for cell in cells)
+        lines.append(f"| {' | '.join(plain)} |")
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """Memory does not grow with a transcript: 300 MB are inspected and imported within 150 MB.
 
-Nor much with their number: the lists of 10,000 sessions are rebuilt within as much, and their
-sidecars checked, rebuilt and written.
+Nor much with their number: 10,000 sessions are packed, their lists rebuilt, and their sidecars
+checked, rebuilt and written, within as much.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from bench.transcripts import Corpus
 from builders import Session, dump
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -83,6 +84,16 @@ def test_the_lists_of_many_sessions_in_little_memory(many: Path, found: str) -> 
     assert report["data"]["conversations"] == SESSIONS
     assert report["status"] == ("ok" if found == "lost" else "no_op")
     assert [file["lines"] for file in report["data"]["files"]] == [SESSIONS, 5 * SESSIONS]
+    assert peak < LIMIT_KIB
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the POSIX resource module")
+def test_many_sessions_are_packed_in_little_memory(tmp_path: Path) -> None:
+    """With rows as Codex has them and the model's instructions in each first record."""
+    home, out = tmp_path / "home", tmp_path / "out"
+    Corpus("many", SESSIONS, 1).make(home)
+    report, peak = measured("pack", "-o", str(out), home=home)
+    assert report["data"]["package"]["sessions"] == SESSIONS
     assert peak < LIMIT_KIB
 
 

@@ -136,7 +136,7 @@ def command(
         "partial" if failed else "ok",
         data,
         ExitCode.PARTIAL if failed else ExitCode.OK,
-        (*notices, *secrets_told.allowed(outcome)),
+        (*found.notices, *notices, *secrets_told.allowed(outcome)),
         failed,
     )
 
@@ -155,8 +155,8 @@ def _data(outcome: Outcome, selection: Selection) -> Json:
 
 
 def _session(packed: Packed, selection: Selection) -> Json:
-    session, facts = packed.session, packed.outline.facts
-    title = session.name or (session.row or {}).get("title") or facts.first_user_message
+    session = packed.session
+    title = session.name or (session.row or {}).get("title") or packed.first_words
     words = " ".join(str(title).split()) if title else None
     return {
         "session_id": session.session_id,
@@ -164,8 +164,8 @@ def _session(packed: Packed, selection: Selection) -> Json:
         "name": session.name,
         "title": words and words[:120],
         "archived": session.archived,
-        "entries": len(packed.outline.chain),
-        "turns": facts.turns,
-        "updated_at": facts.last_timestamp,
+        "entries": packed.entries,
+        "turns": packed.turns,
+        "updated_at": packed.last_timestamp,
         "bytes": packed.size,
     }

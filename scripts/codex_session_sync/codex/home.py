@@ -19,6 +19,7 @@ ARCHIVED = "archived_sessions"
 INSTALLATION_ID = "installation_id"
 STATE_DB = "state_5.sqlite"
 HISTORY_DB = "thread_history_1.sqlite"
+GOALS_DB = "goals_1.sqlite"
 INDEX = "session_index.jsonl"
 CONFIG = "config.toml"
 
@@ -39,6 +40,11 @@ class CodexHome:
     def history_db(self) -> Path:
         """The database of shown turns (codex.thread_history); it may not exist."""
         return self.sqlite_home / HISTORY_DB
+
+    @property
+    def goals_db(self) -> Path:
+        """The database of goals (codex.goals); it may not exist."""
+        return self.sqlite_home / GOALS_DB
 
     @property
     def session_index(self) -> Path:

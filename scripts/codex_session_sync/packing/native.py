@@ -12,8 +12,15 @@ import zstandard
 from .. import __version__
 from ..codex.inventory import invalid, open_rollout
 from ..compose import changed
-from ..model import Json, Outline, PackagedSession, RolloutFile, Transcript
-from ..package.native_manifest import chain_part, manifest, rollout_part, session_entry
+from ..model import Outline, PackagedSession, RolloutFile, Transcript
+from ..package.native_manifest import (
+    Sessions,
+    chain_part,
+    first_words,
+    manifest_head,
+    rollout_part,
+    session_entry,
+)
 from ..package.native_writer import NativeWriter
 from ..transcript import scan
 from .gathering import Gathered
@@ -26,11 +33,21 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """One session as it went into a package: what is known of it, and the bytes of its history."""
+    """One session as it went into a package: what reports tell of it."""
 
     session: PackagedSession
-    outline: Outline
+    entries: int
+    turns: int
+    first_words: str | None
+    last_timestamp: str | None
     size: int
+
+
+def summary(session: PackagedSession, outline: Outline, size: int) -> Packed:
+    """A session that was packed, without its records; ``size`` is that of its history."""
+    facts = outline.facts
+    words = first_words(facts.first_user_message)
+    return Packed(session, len(outline.chain), facts.turns, words, facts.last_timestamp, size)
 
 
 @dataclass(slots=True)
@@ -42,7 +59,7 @@ class NativePacker:
     secrets: SecretScan
     progress: Progress | None = None
     _writer: NativeWriter = field(init=False)
-    _entries: list[Json] = field(default_factory=list)
+    _sessions: Sessions = field(default_factory=Sessions)
 
     def __post_init__(self) -> None:
         self._writer = NativeWriter(self.target)
@@ -67,14 +84,15 @@ class NativePacker:
             self.secrets.forget(added)
             raise
         history = [rollout_part(part.slice.file.name) for part in transcript.slices]
-        edge = self.home.edges.get(session.session_id)
-        self._entries.append(session_entry(session, transcript, history, transcript.size, edge))
-        return Packed(session, transcript, transcript.size)
+        self._sessions.add(session_entry(session, transcript, history, transcript.size))
+        return summary(session, transcript, transcript.size)
 
     def finish(self) -> None:
         """Write what makes the file a package."""
         program = f"codex-session-sync {__version__}"
-        self._writer.finish(manifest(self._entries, self.home.installation_id, program))
+        sessions = self._sessions
+        head = manifest_head(sessions, self.home.installation_id, program)
+        self._writer.finish(head, sessions.pieces)
 
     def _add_files(
         self, session: PackagedSession, transcript: Transcript, added: list[str]

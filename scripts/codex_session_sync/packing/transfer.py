@@ -20,7 +20,7 @@ from ..package.sieve import MANIFEST
 from ..policy import Policy
 from ..transcript import scan
 from .gathering import Gathered
-from .native import Packed
+from .native import Packed, summary
 from .secrets import SecretScan
 
 Progress = Callable[[int], None]
@@ -81,7 +81,7 @@ class TransferPacker:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        row = _row(session, transcript, name)
+        row = {**dict.fromkeys(self.home.columns), **_row(session, transcript, name)}
         self._rows.append(row)
         title = session.name or row.get("title")
         if title:
@@ -89,7 +89,7 @@ class TransferPacker:
             stamp = f"{moment:%Y-%m-%dT%H:%M:%SZ}"
             self._index.append(index_line(session.session_id, str(title), stamp))
         self._tools.extend(session.dynamic_tools)
-        return Packed(session, transcript, written.size)
+        return summary(session, transcript, written.size)
 
     def finish(self) -> None:
         """Write what makes the folder a package."""

@@ -15,7 +15,7 @@ from ..codex.state_db import StateDb, open_for_reading
 from ..errors import HomeError, SyncError, UsageError
 from ..identify import match_id
 from ..journal.ledger import Deed, Ledger
-from ..journal.operations import CreateFile, ExtendFile, PutRow
+from ..journal.operations import CreateFile, ExtendFile, PutRow, concern_goals
 from ..model import Notice
 from .present import Present
 from .standing import (
@@ -121,10 +121,11 @@ def plan_rollback(
     Reads the home and writes nothing. Raises HomeError, UsageError.
     """
     deeds = _chosen(ledger.of(transaction_id), only)
+    goals = home.goals_db if concern_goals(o for d in deeds for o in d.operations) else None
     with ExitStack() as stack:
         database = None
         if not all(deed.of_mappings for deed in deeds):
-            database = stack.enter_context(open_for_reading(home.state_db))
+            database = stack.enter_context(open_for_reading(home.state_db, goals))
         present = Present(home, database, [deed.local_id for deed in deeds])
         present.read()
         sessions = [

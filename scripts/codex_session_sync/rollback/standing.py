@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 import zstandard
 
+from ..codex.goals import NEEDED as GOAL
+from ..codex.goals import TABLE as GOALS
 from ..codex.home import CodexHome
 from ..codex.inventory import invalid, open_rollout, rollout_file
 from ..codex.rollout import parse_record
@@ -238,10 +240,23 @@ def _row(deed: Deed, left: Left, present: Present) -> Obstacle | None:
     for column, what in SHOWN.items():
         if column in after and column in row and row[column] != after[column]:
             return advanced(what)
+    if left.made and _changed_goal(deed, present):
+        return advanced("its goal was changed")
     noted = present.noted_elsewhere(deed.local_id) if left.made else []
     if noted:
         return advanced(f"Codex keeps something of it in {', '.join(noted)}")
     return None
+
+
+def _changed_goal(deed: Deed, present: Present) -> bool:
+    """Whether a goal that came with the session is another by now; one that is gone is none."""
+    came = next(
+        (o.after for o in deed.operations if isinstance(o, PutRow) and o.table == GOALS), None
+    )
+    now = next(iter(present.rows_of(GOALS, deed.local_id)), None)
+    if came is None or now is None:
+        return False
+    return any(now.get(column) != came[column] for column in GOAL)
 
 
 def _name(deed: Deed, left: Left, present: Present) -> Obstacle | None:

@@ -19,7 +19,7 @@ from ..durable import safe_join, sync_all
 from ..errors import SyncError
 from ..journal.ledger import Deed, Ledger
 from ..journal.log import Journal, TransactionLog
-from ..journal.operations import CutFile, ExtendFile, MoveFile
+from ..journal.operations import CutFile, ExtendFile, MoveFile, concern_goals
 from ..locks import codex_thread_lock
 from ..model import Json, RolloutFile
 from ..recovery import require_none_interrupted
@@ -65,10 +65,12 @@ def unwind(plan: RollbackPlan, home: CodexHome, ledger: Ledger) -> Unwinding:
     require_none_interrupted(journal)
     if not plan.undoable:
         return Unwinding(None, tuple(Outcome(one, one.obstacle) for one in plan.sessions))
+    operations = (operation for one in plan.undoable for operation in one.deed.operations)
+    goals = home.goals_db if concern_goals(operations) else None
     with ExitStack() as stack:
         database = None
         if not all(one.deed.of_mappings for one in plan.undoable):
-            database = stack.enter_context(open_for_writing(home.state_db))
+            database = stack.enter_context(open_for_writing(home.state_db, goals))
         if database is not None:
             database.require_writable()
         outcomes: dict[str, Outcome] = {}

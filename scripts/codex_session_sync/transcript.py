@@ -41,9 +41,6 @@ from .model import (
 Progress = Callable[[int], None]
 """Told of bytes read, as they are read."""
 
-HOME_CHANGED = "home_changed"
-"""The code where a local session is not what it was."""
-
 REWRITTEN = frozenset({META, TURN_CONTEXT})
 
 
@@ -129,7 +126,7 @@ def _read_beginning(pass_: _Pass, held: Transcript, entries: int) -> list[Scanne
 
 def _home_changed(held: Transcript) -> SessionError:
     return SessionError(
-        HOME_CHANGED,
+        "home_changed",
         f"the local session {held.session_id}, which has the beginning of it, is not what it was "
         "when the sync was planned",
         hint="let the program that writes it finish, then run the same command again",

@@ -20,7 +20,6 @@ from .gathering import installation_id
 Progress = Callable[[int], None]
 
 FORMAT = "codex-session-sync/have/1"
-SCHEMA = "have"
 
 
 def holdings(home: CodexHome, progress: Progress | None = None) -> tuple[Json, tuple[Notice, ...]]:
@@ -83,7 +82,8 @@ def _session(outline: Transcript, mappings: list[Mapping]) -> Json:
 def _steps(chain: Chain) -> Iterator[int]:
     """Entry counts from the whole chain down to one, the gaps doubling.
 
-    Wherever another copy has parted, at least half of what both have is agreed upon from here on.
+    Where another copy has parted, the next count below is less far away than that place is from
+    the end.
     """
     count, gap = len(chain), 1
     while count > 0:

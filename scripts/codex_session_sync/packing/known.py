@@ -18,7 +18,9 @@ from ..lineage.differences import packaged_metadata
 from ..lineage.fingerprint import FINGERPRINT_VERSION, links_of
 from ..localize import origin_id
 from ..model import Base, HistoryMode, Json, Outline, PackagedSession, Transcript
-from .holdings import FORMAT, SCHEMA, metadata_digest
+from .holdings import FORMAT, metadata_digest
+
+SCHEMA = "have"
 
 MAX_BYTES = 256 << 20
 """Longest document that is read."""

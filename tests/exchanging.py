@@ -54,7 +54,8 @@ class Side:
 
     def file(self, session: str) -> Path:
         """The only file of a session."""
-        [path] = [*self.home.rglob(f"rollout-*{session}.jsonl*")]
+        name = f"rollout-*{session}.jsonl*"
+        [path] = [*self.home.glob(f"sessions/**/{name}"), *self.home.glob(f"archived*/{name}")]
         return path
 
     def go_on(self, session: str, text: str, minute: int) -> None:

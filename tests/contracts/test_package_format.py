@@ -69,6 +69,7 @@ def test_what_a_home_has_is_as_its_page_says(tmp_path: Path) -> None:
         "history_mode": "paginated",
         "entries": 2,
         "links": [second, first],
+        "metadata": hashlib.sha256(b'{"archived":false,"name":null}').hexdigest(),
         "origins": [origin],
     }
     document = json.loads(block)

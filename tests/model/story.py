@@ -6,7 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -258,9 +258,11 @@ class Story:
         document, notices = holdings(target)
         assert not notices
         have.write_text(json.dumps(document))
+        # So that what is known is compared as well, and not left out.
+        known = replace(load_known(have), copies={})
         found = gather(CodexHome(source.path, source.path))
         selection = select(found, Filters(archived=True))
-        done = pack(found, selection, out, "native", known=load_known(have))
+        done = pack(found, selection, out, "native", known=known)
         assert not done.failed
         assert not done.known
         return out

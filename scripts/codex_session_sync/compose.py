@@ -86,8 +86,8 @@ def _copy(part: ScannedSlice, rewriter: Rewriter, sink: Sink) -> None:
             _copy_raw(source, offset - place, digest.update, sink, part.slice.file)
             line = _read_exactly(source, length, part.slice.file)
             digest.update(line)
-            if kind == EditKind.RECORD:
-                sink.write(_rewritten(line, rewriter, part.slice.file))
+            if kind != EditKind.DROP:
+                sink.write(_rewritten(line, kind, rewriter, part.slice.file))
             place = offset + length
         _copy_raw(source, part.size - place, digest.update, sink, part.slice.file)
     if digest.hexdigest() != part.sha256:
@@ -105,10 +105,10 @@ def _copy_renaming(part: ScannedSlice, rewriter: Rewriter, sink: Sink) -> None:
             digest.update(line.data)
             kind = kinds.get(line.offset)
             named = any(old in line.data for old in rewriter.renamed)
-            if kind == EditKind.RECORD or (kind is None and named):
-                sink.write(_rewritten(line.data, rewriter, part.slice.file))
-            elif kind is None:
+            if kind is None and not named:
                 sink.write(line.data)
+            elif kind != EditKind.DROP:
+                sink.write(_rewritten(line.data, kind, rewriter, part.slice.file))
     if digest.hexdigest() != part.sha256:
         raise changed(part.slice.file)
 
@@ -139,10 +139,12 @@ def _read_exactly(source: BinaryIO, length: int, file: RolloutFile) -> bytes:
     return data
 
 
-def _rewritten(line: bytes, rewriter: Rewriter, file: RolloutFile) -> bytes:
+def _rewritten(line: bytes, kind: int | None, rewriter: Rewriter, file: RolloutFile) -> bytes:
     record = parse_record(line)
     if record is None:
         raise changed(file)
+    if kind == EditKind.NUMBERED:
+        return dump_record(rewriter.numbered(record))
     if (
         record["type"] == RESPONSE_ITEM
         and line.endswith(b"\n")

@@ -17,6 +17,7 @@ from .codex.rollout import (
     parse_record,
     read_lines,
     record_key,
+    with_ordinal,
 )
 from .compose import Sink, Written, changed
 from .lineage.fingerprint import SEED, canonical_entry, is_entry
@@ -67,7 +68,7 @@ class Continuation:
             return
         last = self.local.facts.last_ordinal
         for ordinal, record in enumerate(records, 0 if last is None else last + 1):
-            yield _with_ordinal(record, ordinal)
+            yield with_ordinal(record, ordinal)
 
     def _as_they_are(self) -> Iterator[Json]:
         for record, missing in self._marked():
@@ -181,12 +182,6 @@ def _skip(stream: BinaryIO, size: int, file: RolloutFile) -> None:
         if not chunk:
             raise changed(file)
         size -= len(chunk)
-
-
-def _with_ordinal(record: Json, ordinal: int) -> Json:
-    """The record with its ordinal where Codex writes it, after the time."""
-    rest = {key: value for key, value in record.items() if key not in ("timestamp", "ordinal")}
-    return {"timestamp": record["timestamp"], "ordinal": ordinal, **rest}
 
 
 def _ends_whole(file: RolloutFile) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
+from itertools import chain
 
 from .codex.home import CodexHome
 from .codex.inventory import RolloutIndex, read_head
@@ -12,10 +13,20 @@ from .codex.session_index import read_index, shown_name
 from .codex.state_db import open_for_reading
 from .errors import HomeError, SessionError
 from .lineage.classify import Candidate
-from .lineage.fingerprint import common_entries, lineage_id, links_of
+from .lineage.fingerprint import common_entries, lineage_id, lineage_of_link, links_of
 from .lineage.kinship import origin_moment
 from .lineage.sidecar import Mapping, mappings_of, read_sidecar
-from .model import Counterpart, Json, Notice, Outline, RolloutFile, Row, Transcript
+from .model import (
+    Base,
+    Counterpart,
+    Json,
+    Notice,
+    Outline,
+    RolloutFile,
+    Row,
+    Tail,
+    Transcript,
+)
 from .transcript import first_link, scan
 
 
@@ -29,6 +40,7 @@ class LocalSessions:
         self._home = home
         self._scanned: dict[str, Transcript] = {}
         self._mappings: dict[str, list[Mapping]] = {}
+        self._sidecars: dict[str, list[Mapping]] = {}
         self.notices: list[Notice] = []
 
     @cached_property
@@ -78,11 +90,36 @@ class LocalSessions:
             self._scanned[session_id] = self.read(session_id)
         return self._scanned[session_id]
 
-    def read(self, session_id: str) -> Transcript:
+    def read(self, session_id: str, progress: Callable[[int], None] | None = None) -> Transcript:
         """A local session, read and not kept. Raises as ``transcript`` does."""
         tip = self.tip(session_id)
         assert tip is not None
-        return self._scan(tip)
+        return self._scan(tip, progress)
+
+    def holding(self, tail: Tail) -> Transcript | None:
+        """A local session that has the entries before a tail, in the same history mode.
+
+        The session of the same id is asked first, then those that the sidecar of the lineage names,
+        then those that begin with the same entry.
+        """
+        base, told = tail.base, tail.outline
+        lineage = lineage_of_link(base.first)
+        mapped = [m.local_session_id for m in self._sidecar(lineage, told.session_id)]
+        likely = dict.fromkeys((told.session_id, *mapped))
+        for session_id in chain(likely, self._beginning_with(base.first)):
+            if self.tip(session_id) is None:
+                continue
+            try:
+                found = self.transcript(session_id)
+            except SessionError:
+                continue
+            if found.mode == told.mode and _begins_with(found, base):
+                return found
+        return None
+
+    def _beginning_with(self, link: str) -> Iterator[str]:
+        """The sessions whose first entry has this link; none is looked at before the first is."""
+        yield from (session_id for first, session_id, _ in self._beginnings if first == link)
 
     def taken_back(self, session_id: str) -> frozenset[bytes]:
         """The links of the entries that a session had and was made to end before.
@@ -112,12 +149,12 @@ class LocalSessions:
 
     def surely_of(self, session_id: str) -> int:
         """How many entries a local session surely shares with the source's one of the same id."""
-        chain = self.transcript(session_id).chain
+        here = self.transcript(session_id).chain
         found = [0]
-        for mapping in self._sidecar(lineage_id(chain, session_id), session_id):
+        for mapping in self._sidecar(lineage_id(here, session_id), session_id):
             entries = int(mapping.incoming["entries"])
             if mapping.origin_session_id == mapping.local_session_id == session_id and (
-                0 < entries <= len(chain) and chain.link(entries) == mapping.incoming["head"]
+                0 < entries <= len(here) and here.link(entries) == mapping.incoming["head"]
             ):
                 found.append(entries)
         return max(found)
@@ -136,11 +173,16 @@ class LocalSessions:
             default=None,
         )
 
+    def standing_for_others(self, outline: Outline) -> list[Mapping]:
+        """What the sidecar says of sessions that a local one stands for."""
+        lineage = lineage_id(outline.chain, outline.session_id)
+        found = self._sidecar(lineage, outline.session_id)
+        return [m for m in found if m.local_session_id == outline.session_id]
+
     def counterpart(self, session_id: str) -> Counterpart:
         """What a report shows of a local session."""
         transcript = self.transcript(session_id)
-        lineage = lineage_id(transcript.chain, session_id)
-        found = [m for m in self._sidecar(lineage, session_id) if m.local_session_id == session_id]
+        found = self.standing_for_others(transcript)
         last = max(found, key=lambda mapping: mapping.synced_at or "", default=None)
         name = self.metadata(session_id)["name"]
         return Counterpart(transcript, name, last.transaction_id if last else None)
@@ -154,9 +196,9 @@ class LocalSessions:
         }
         return known if row is None else {**known, "git_branch": row.get("git_branch")}
 
-    def _scan(self, file: RolloutFile) -> Transcript:
+    def _scan(self, file: RolloutFile, progress: Callable[[int], None] | None = None) -> Transcript:
         try:
-            return scan(file, self.rollouts.segment)
+            return scan(file, self.rollouts.segment, progress)
         except SessionError as error:
             raise SessionError(
                 "local_transcript_unreadable",
@@ -167,14 +209,18 @@ class LocalSessions:
 
     def _sidecar(self, lineage: str, session_id: str) -> list[Mapping]:
         """The mappings of a lineage; none, and a notice about the session, if it is damaged."""
+        if lineage in self._sidecars:
+            return self._sidecars[lineage]
         try:
             text = read_sidecar(self._home.sync_dir, lineage)
-            return mappings_of(text, lineage) if text is not None else []
+            found = mappings_of(text, lineage) if text is not None else []
         except HomeError as error:
             notice = Notice(error.code, error.message, session_id)
             if notice not in self.notices:
                 self.notices.append(notice)
             return []
+        self._sidecars[lineage] = found
+        return found
 
     def _candidates(self, ids: Iterable[str], *, claimed: bool) -> list[Candidate]:
         return [
@@ -207,3 +253,11 @@ class LocalSessions:
             except SessionError:
                 continue
         return found
+
+
+def _begins_with(transcript: Transcript, base: Base) -> bool:
+    """Whether a beginning of a session's records has the entries that a tail follows."""
+    chain = transcript.chain
+    if len(chain) < base.entries or base.entries in transcript.entangled:
+        return False
+    return (chain.link(1), chain.link(base.entries)) == (base.first, base.head)

@@ -7,11 +7,12 @@ place by itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
-from .codex.rollout import COMPACTED, EVENT, META, SETTINGS_APPLIED, TURN_CONTEXT
+from .codex.rollout import COMPACTED, EVENT, META, SETTINGS_APPLIED, TURN_CONTEXT, with_ordinal
 from .lineage.fingerprint import COMPACTED_KEYS, PROVENANCE
 from .lineage.kinship import forked_from
 from .model import Json, Transcript
@@ -47,11 +48,13 @@ class Rewriter:
     identity: Identity
     removed: set[str] = field(default_factory=set)
     _ordinal: int = field(init=False)
+    _numbers: Iterator[int] = field(init=False)
     _ids: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         new = self.identity.session_id
         self._ordinal = self.transcript.facts.last_ordinal or 0
+        self._numbers = count(self.transcript.numbered_from)
         self._ids = {part.slice.file.thread_id: new for part in self.transcript.slices}
 
     @property
@@ -78,6 +81,10 @@ class Rewriter:
             self._ordinal += 1
             record["ordinal"] = self._ordinal
         return record
+
+    def numbered(self, record: Json) -> Json:
+        """A record that is rewritten, its ordinal going on from that of the one before it."""
+        return with_ordinal(self.settled(record), next(self._numbers))
 
     def settled(self, record: Json) -> Json:
         """A record under this session's id and this machine's policy."""

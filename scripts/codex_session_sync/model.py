@@ -115,10 +115,14 @@ class HistoryBase:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The part of one rollout file that belongs to a transcript; ``end`` None: all of it."""
+    """The part of one rollout file that belongs to a transcript; ``end`` None: all of it.
+
+    ``limit``: no line that begins at this byte or later.
+    """
 
     file: RolloutFile
     end: HistoryBase | None
+    limit: int | None = None
 
 
 class EditKind(IntEnum):
@@ -128,6 +132,8 @@ class EditKind(IntEnum):
     """Settings, metadata, or a record that names another thread: parse, rewrite, dump."""
     DROP = 2
     """Unreadable, torn, or superseded: left out."""
+    NUMBERED = 3
+    """As RECORD, its ordinal going on from that of the one before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +164,10 @@ class Chain:
     def link(self, count: int) -> str:
         """Hex link after the first ``count`` entries (1 or more)."""
         return self.links[(count - 1) * self.LINK_BYTES : count * self.LINK_BYTES].hex()
+
+    def first(self, count: int) -> Chain:
+        """The chain of the first ``count`` entries."""
+        return Chain(self.links[: count * self.LINK_BYTES])
 
     @property
     def head(self) -> str | None:
@@ -214,6 +224,11 @@ class Transcript(Outline):
     """Keys (see codex.rollout.record_key) of the records after the last entry."""
     taken_back: frozenset[bytes]
     """The links of entries that records of the transcript take back."""
+    entangled: frozenset[int]
+    """Counts of first entries that no beginning of the records has alone: others that stood
+    between them are taken back only later."""
+    numbered_from: int = 0
+    """The ordinal of the first NUMBERED record."""
 
     @property
     def file(self) -> RolloutFile:
@@ -229,6 +244,42 @@ class Transcript(Outline):
     def inherited(self) -> bool:
         """Whether part of the history lies in other files."""
         return len(self.slices) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Entries that a package does not have of a session, because the home that it is for has them.
+
+    ``head`` is the link of the last of them, ``first`` that of the first, both in hex.
+    """
+
+    entries: int
+    head: str
+    first: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What a package tells of a session of which it has only what follows ``base``.
+
+    The chain of ``outline`` has the links after those of ``base``, ``files`` the records: the
+    oldest first, what they continue left out.
+    """
+
+    outline: Outline
+    base: Base
+    files: tuple[RolloutFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Continued(Outline):
+    """The outline of a whole session, of which a package has the tail.
+
+    The entries before it are the first ones of ``held``, a session of the home.
+    """
+
+    tail: Tail
+    held: Transcript
 
 
 @dataclass(frozen=True, slots=True)

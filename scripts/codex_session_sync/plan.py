@@ -23,7 +23,9 @@ from .local import LocalSessions
 from .localize import origin_id
 from .model import (
     Action,
+    Chain,
     Classification,
+    Continued,
     Decision,
     Outline,
     PackagedSession,
@@ -31,6 +33,7 @@ from .model import (
     Relation,
     RolloutFile,
     SessionPlan,
+    Tail,
     Target,
     Transcript,
 )
@@ -92,7 +95,8 @@ class _Planner:
             self._done[session_id] = self._decided(by_id[session_id], transcript)
         for session_id, error in read.items():
             if isinstance(error, SessionError):
-                self._done[session_id] = _refused(by_id[session_id], error, None)
+                tail = self.package.tails.get(session_id)
+                self._done[session_id] = _refused(by_id[session_id], error, tail)
         return tuple(self._done[session.session_id] for session in chosen)
 
     def _preferred(self, read: Mapping[str, Outline | SessionError]) -> list[str]:
@@ -107,6 +111,9 @@ class _Planner:
         told = self.package.outlines.get(session.session_id)
         if told is not None:
             return told
+        tail = self.package.tails.get(session.session_id)
+        if tail is not None:
+            return self._completed(tail)
         if session.file is None:
             return SessionError(
                 "transcript_missing",
@@ -119,6 +126,15 @@ class _Planner:
         except SessionError as error:
             return error
         return transcript
+
+    def _completed(self, tail: Tail) -> Outline | SessionError:
+        """The outline of a whole session, its beginning taken from this home."""
+        held = self.local.holding(tail)
+        if held is None:
+            return _prerequisite_missing(tail)
+        told, first = tail.outline, held.chain.first(tail.base.entries)
+        chain = Chain(first.links + told.chain.links)
+        return Continued(told.session_id, told.meta, told.mode, chain, told.facts, tail, held)
 
     def _require_own_base(self, transcript: Transcript) -> None:
         """Raise SessionError unless what a session inherits from this home is its source's.
@@ -298,13 +314,30 @@ def _branch_name(plan: SessionPlan, package: Package) -> str:
     return f"{words[:80]} (from {package.tree.source.name})"
 
 
+def _prerequisite_missing(tail: Tail) -> SessionError:
+    base = tail.base
+    what = "first entry" if base.entries == 1 else f"first {base.entries} entries"
+    return SessionError(
+        "prerequisite_missing",
+        f"the package has only what follows its {what} (link {base.head[:12]}), and no session "
+        f"of this home has them in {tail.outline.mode} form",
+        hint="sync the packages that came before, or have it packed again: whole, or with what "
+        "`have` says of this home now",
+        session_id=tail.outline.session_id,
+    )
+
+
 def _refused(
-    session: PackagedSession, error: SessionError, transcript: Outline | None
+    session: PackagedSession, error: SessionError, known: Outline | Tail | None
 ) -> SessionPlan:
-    entries = len(transcript.chain) if transcript else 0
+    """``known``: what is known of the session although it is refused."""
+    told = known.outline if isinstance(known, Tail) else known
+    entries = len(told.chain) if told else 0
+    if isinstance(known, Tail):
+        entries += known.base.entries
     decision = Decision(Classification.NEW_LINEAGE, Relation.NONE, None, entries, None, 0)
     return SessionPlan(
-        session, decision, Action.REFUSE, error.code, transcript, error.message, error.hint
+        session, decision, Action.REFUSE, error.code, told, error.message, error.hint
     )
 
 

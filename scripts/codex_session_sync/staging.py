@@ -57,6 +57,7 @@ class Stager:
         transcript, target = plan.transcript, plan.target
         assert isinstance(transcript, Transcript)
         assert target is not None
+        transcript = self._at_hand(transcript)
         identity = Identity(target.session_id, target.branch_of, target.moved)
         rewriter = Rewriter(transcript, self.policy, identity)
         name = str(next(self._numbers))
@@ -74,6 +75,19 @@ class Stager:
             path.unlink(missing_ok=True)
             raise
         return staged
+
+    def _at_hand(self, transcript: Transcript) -> Transcript:
+        """The transcript, its local files where earlier sessions of the transaction left them."""
+        if all(part.slice.file.path.exists() for part in transcript.slices):
+            return transcript
+        rollouts = self.home.rollouts()
+        slices = []
+        for part in transcript.slices:
+            file = part.slice.file
+            if not file.path.exists():
+                file = rollouts.segment(file.segment_id) or file
+            slices.append(replace(part, slice=replace(part.slice, file=file)))
+        return replace(transcript, slices=tuple(slices))
 
     def _unextended(
         self, plan: SessionPlan, target: Target, rewriter: Rewriter, name: str

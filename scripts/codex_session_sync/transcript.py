@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import zstandard
@@ -34,6 +34,7 @@ from .model import (
     RolloutFile,
     ScannedSlice,
     Slice,
+    Tail,
     Transcript,
 )
 
@@ -50,20 +51,85 @@ def scan(tip: RolloutFile, lookup: SegmentLookup, progress: Progress | None = No
     ``transcript_line_too_long``.
     """
     head, slices = resolve(tip, lookup)
-    meta = head["payload"]
+    return _scanned(tip, head["payload"], slices, progress)
+
+
+def scan_tail(tail: Tail, held: Transcript, progress: Progress | None = None) -> Transcript:
+    """Read a session of which there is only a tail, behind the entries that ``held`` has of it.
+
+    Raises SessionError as ``scan`` does, and ``home_changed`` if ``held`` has them no more.
+    """
+    oldest, tip = tail.files[0], tail.files[-1]
+    files = {file.segment_id: file for file in tail.files}
+    head, (first, *rest) = resolve(tip, files.get, oldest)
+    if first.file != oldest:
+        raise invalid(tip, "does not continue the oldest of its files")
+    if history_mode(head["payload"]) != held.mode:
+        raise invalid(tip, "is in another history mode")
+    # The oldest file is a copy of the part that counts, in which places are others.
+    slices = (replace(first, end=None), *rest)
+    return _scanned(tip, head["payload"], slices, progress, (held, tail.base.entries))
+
+
+def _beginning(transcript: Transcript, entries: int) -> tuple[Slice, ...]:
+    """The slices that a transcript's first entries lie in, the last cut off behind them."""
+    end = transcript.ends[entries - 1]
+    found: list[Slice] = []
+    place = 0
+    for part in transcript.slices:
+        if place + part.size >= end:
+            return (*found, replace(part.slice, limit=end - place))
+        found.append(part.slice)
+        place += part.size
+    raise AssertionError
+
+
+def _scanned(
+    tip: RolloutFile,
+    meta: Json,
+    slices: Sequence[Slice],
+    progress: Progress | None,
+    before: tuple[Transcript, int] | None = None,
+) -> Transcript:
+    """Read the slices of a session, behind the first entries of ``before``, a copy of it."""
     mode = history_mode(meta)
     pass_ = _Pass(tip.thread_id, mode == "paginated", Fingerprinter(), progress)
-    scanned = tuple(pass_.read(part, own=part.file is tip) for part in slices)
+    scanned = _read_beginning(pass_, *before) if before else []
+    last = pass_.facts.last_ordinal
+    pass_.numbering = before is not None and pass_.paginated
+    scanned += [pass_.read(part, own=part.file is tip) for part in slices]
     return Transcript(
         tip.thread_id,
         meta,
         mode,
         pass_.fingerprinter.chain(),
         pass_.facts.freeze(meta),
-        scanned,
+        tuple(scanned),
         pass_.fingerprinter.ends(),
         frozenset(pass_.tail),
         frozenset(pass_.fingerprinter.taken_back),
+        pass_.fingerprinter.entangled(),
+        0 if last is None else last + 1,
+    )
+
+
+def _read_beginning(pass_: _Pass, held: Transcript, entries: int) -> list[ScannedSlice]:
+    """Read the first entries of a local session. Raises SessionError ``home_changed``."""
+    try:
+        found = [pass_.read(part, own=False) for part in _beginning(held, entries)]
+    except SessionError as error:
+        raise _home_changed(held) from error
+    if pass_.fingerprinter.chain() != held.chain.first(entries):
+        raise _home_changed(held)
+    return found
+
+
+def _home_changed(held: Transcript) -> SessionError:
+    return SessionError(
+        "home_changed",
+        f"the local session {held.session_id}, which has the beginning of it, is not what it was "
+        "when the sync was planned",
+        hint="let the program that writes it finish, then run the same command again",
     )
 
 
@@ -190,6 +256,8 @@ class _Pass:
     paginated: bool
     fingerprinter: Fingerprinter
     progress: Progress | None
+    numbering: bool = False
+    """Whether records get other ordinals than they have."""
     facts: _Gathering = field(default_factory=_Gathering)
     tail: list[str] = field(default_factory=list)
     size: int = 0
@@ -273,6 +341,8 @@ class _SliceReading:
         kind: Any = record["type"]
         if kind == META and (line.offset == self._head or not self._own):
             return EditKind.DROP
+        if self._pass.numbering:
+            return EditKind.NUMBERED
         if kind in REWRITTEN or not line.ended:
             return EditKind.RECORD
         if kind == EVENT and record["payload"].get("type") == SETTINGS_APPLIED:
@@ -311,6 +381,8 @@ def _lines(part: Slice, session_id: str) -> Iterator[Line]:
 
 def _beyond(part: Slice, line: Line, record: Json | None) -> bool:
     """Whether a line lies after the end of its slice."""
+    if part.limit is not None and line.offset >= part.limit:
+        return True
     if part.end is None:
         return False
     ordinal = record.get("ordinal") if record else None

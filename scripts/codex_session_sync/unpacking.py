@@ -6,10 +6,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .errors import SessionError
-from .model import RESULT_OF, PackagedSession, Plan, SessionPlan, Transcript
+from .model import (
+    RESULT_OF,
+    Action,
+    Continued,
+    PackagedSession,
+    Plan,
+    SessionPlan,
+    Transcript,
+)
 from .package.native import refuted
 from .package.sessions import Package
-from .transcript import scan
+from .transcript import scan, scan_tail
 
 Progress = Callable[[int], None]
 
@@ -18,19 +26,32 @@ def with_transcripts(plan: Plan, package: Package, progress: Progress | None = N
     """The plan with the whole transcripts of the sessions that it writes.
 
     What the plan was made on must be what they are. ``progress`` is told of transcript bytes as
-    they are read. Raises PackageError if the package is damaged.
+    they are read. A session whose beginning is of a local one that has changed since is refused.
+    Raises PackageError if the package is damaged.
     """
     told = [p for p in plan.with_action(*RESULT_OF) if not isinstance(p.transcript, Transcript)]
     if not told:
         return plan
     package.unpack([one.session.session_id for one in told])
-    read = {
-        one.session.session_id: replace(one, transcript=_read(one, package, progress))
-        for one in told
-    }
+    read = {one.session.session_id: _whole(one, package, progress) for one in told}
     return replace(
         plan, sessions=tuple(read.get(one.session.session_id, one) for one in plan.sessions)
     )
+
+
+def _whole(plan: SessionPlan, package: Package, progress: Progress | None) -> SessionPlan:
+    """The plan with its transcript; refused if what it continues of this home has changed."""
+    try:
+        return replace(plan, transcript=_read(plan, package, progress))
+    except SessionError as error:
+        return replace(
+            plan,
+            action=Action.REFUSE,
+            reason=error.code,
+            message=error.message,
+            hint=error.hint,
+            target=None,
+        )
 
 
 def _read(plan: SessionPlan, package: Package, progress: Progress | None) -> Transcript:
@@ -38,9 +59,16 @@ def _read(plan: SessionPlan, package: Package, progress: Progress | None) -> Tra
     assert session.file is not None
     assert plan.transcript is not None
     try:
-        found = scan(session.file, package.rollouts.segment, progress)
+        if isinstance(plan.transcript, Continued):
+            found = scan_tail(plan.transcript.tail, plan.transcript.held, progress)
+        else:
+            found = scan(session.file, package.rollouts.segment, progress)
     except SessionError as error:
+        if error.code == "home_changed":
+            raise
         raise refuted(session.session_id, error.message) from error
     if found.chain != plan.transcript.chain:
         raise refuted(session.session_id, "it has other entries")
+    if found.mode != plan.transcript.mode:
+        raise refuted(session.session_id, "it is in another history mode")
     return found

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,16 @@ from typing import Any
 from codex_session_sync.codex.home import CodexHome
 from codex_session_sync.model import Action, Plan, SessionPlan
 from codex_session_sync.package.reader import open_package
+from codex_session_sync.packing.gathering import gather
+from codex_session_sync.packing.holdings import holdings
+from codex_session_sync.packing.known import load_known
+from codex_session_sync.packing.pack import Manner, pack
+from codex_session_sync.packing.secrets import SecretScan
+from codex_session_sync.packing.selection import Filters, select
 from codex_session_sync.plan import make_plan
 from codex_session_sync.policy import Policy
 from codex_session_sync.sync import execute
+from codex_session_sync.unpacking import with_transcripts
 from codex_session_sync.verdict import Choices, Collision
 from model.homes import Held, Home, new_id
 from model.oracle import (
@@ -89,9 +97,10 @@ class Story:
 
     def exchange(self) -> None:
         """Sync every home into every other until nothing is written any more."""
-        for _ in range(QUIET_ROUNDS):
+        for number in range(QUIET_ROUNDS):
             wrote = [
-                self.sync(one, other, "import-as-new") for one, other in permutations(self.homes, 2)
+                self.sync(one, other, "import-as-new", rest=number % 2 == 0)
+                for one, other in permutations(self.homes, 2)
             ]
             if not any(wrote):
                 break
@@ -108,7 +117,7 @@ class Story:
             self._begin(home, new_id(self._number()), legacy=b % 2 == 0)
         elif name == "sync":
             other = self.homes[(a + 1 + b % (len(self.homes) - 1)) % len(self.homes)]
-            self.sync(home, other, "refuse" if c % 3 else "import-as-new")
+            self.sync(home, other, "refuse" if c % 3 else "import-as-new", rest=c // 3 % 2 == 0)
         elif name == "forget":
             self._forget(home, b)
         elif name == "collide":
@@ -204,17 +213,23 @@ class Story:
 
     # -- a sync ---------------------------------------------------------------------------------
 
-    def sync(self, source: Home, target: Home, on_collision: Collision) -> bool:
-        """Sync a whole home into another, judged; whether anything was written."""
+    def sync(
+        self, source: Home, target: Home, on_collision: Collision, *, rest: bool = False
+    ) -> bool:
+        """Sync a whole home into another, judged; whether anything was written.
+
+        ``rest``: it is packed, without what the other has.
+        """
         if not source.held:
             return False
-        self.log.append(f"sync {self._name(source)}>{self._name(target)} {on_collision}")
+        self.log.append(f"sync {self._name(source)}>{self._name(target)} {on_collision} {rest=}")
         before = {session: content(path) for session, path in target.files().items()}
         choices = Choices(on_collision=on_collision)
         home = CodexHome(target.path, target.path)
         target.sync_dir.mkdir(exist_ok=True)
-        with open_package(source.path) as package:
+        with open_package(self._packed(source, home) if rest else source.path) as package:
             plan = make_plan(package, home, choices=choices)
+            plan = with_transcripts(plan, package)
             held, unfinished, places = self._judged(plan, source, target, choices)
             done = execute(plan, home, policy=Policy(), codex=None, environ={})
         refused = {one.plan.session.session_id for one in done.outcomes if one.result in REFUSED}
@@ -236,6 +251,22 @@ class Story:
         if written and not unfinished:
             self._quiet(source, home, choices)
         return bool(written) or unfinished
+
+    def _packed(self, source: Home, target: CodexHome) -> Path:
+        """A package of all that the target lacks, by what it says that it has."""
+        out, have = self.folder / "rest.csync", self.folder / "have.json"
+        out.unlink(missing_ok=True)
+        document, notices = holdings(target)
+        assert not notices
+        have.write_text(json.dumps(document))
+        # So that what is known is compared as well, and not left out.
+        known = replace(load_known(have), copies={})
+        found = gather(CodexHome(source.path, source.path))
+        selection = select(found, Filters(archived=True))
+        done = pack(found, selection, out, Manner(known=known), SecretScan(None))
+        assert not done.failed
+        assert not done.known
+        return out
 
     def _judged(
         self, plan: Plan, source: Home, target: Home, choices: Choices

@@ -22,6 +22,7 @@ COMMANDS = {
     "inspect-package": "inspect_package",
     "sync": "sync",
     "pack": "pack",
+    "have": "have",
     "adopt": "adopt",
     "list-transactions": "list_transactions",
     "show-transaction": "show_transaction",

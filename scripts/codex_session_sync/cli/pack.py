@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from ..codex.rollout import parse_time
-from ..errors import ExitCode
+from ..errors import ExitCode, UsageError
 from ..model import Json
 from ..package.encryption import read_recipients
 from ..packing.gathering import gather
+from ..packing.known import load_known
 from ..packing.native import Packed
 from ..packing.output import require_free
-from ..packing.pack import Format, Outcome, pack
+from ..packing.pack import Format, Manner, Outcome, pack
 from ..packing.selection import Filters, Selection, select
 from ..report.envelope import Problem, Report
 from ..report.progress import byte_progress
@@ -74,6 +75,13 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetim
     metavar="KEY",
     help="Encrypt with age to this public key, age1... or ssh-ed25519 ...; repeatable.",
 )
+@click.option(
+    "--have",
+    "have",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="What the other side has, as its `have` wrote it: only what it lacks is packed.",
+)
 @common
 def command(
     out: Path,
@@ -84,6 +92,7 @@ def command(
     form: Format,
     allow_secrets: bool,
     recipients: tuple[str, ...],
+    have: Path | None,
     codex_home: str | None,
     as_json: bool,
 ) -> Report:
@@ -92,6 +101,7 @@ def command(
     A fork brings the sessions that it continues, a subagent the one that spawned it. Tokens,
     private keys and the like are looked for in all of it; where there are some, nothing is
     written unless --allow-secrets is given.
+    With --have only a home that has the rest can take the package.
 
     \b
     Examples:
@@ -99,44 +109,39 @@ def command(
       codex-session-sync pack -o garden.csync --cwd ~/garden --since 2026-03-01
       codex-session-sync pack -o garden.tar.zst --format transfer-v1
       codex-session-sync pack -o garden.csync.age --recipient age1...
+      codex-session-sync pack -o news.csync --have have.json
     """
     del as_json
+    if have is not None and form != "native":
+        raise UsageError(
+            "have_needs_native",
+            f"a package of the format {form} is always whole",
+            hint="leave --have out, or pack in the native format",
+        )
     home = home_of(codex_home)
     require_free(out, home)
     keys = read_recipients(recipients) if recipients else []
+    known = load_known(have) if have is not None else None
     found = gather(home)
     selection = select(found, Filters(sessions, cwds, since, archived))
     secrets, unseen = secrets_told.scan_for(may_lack=allow_secrets)
     # Every file is read to be understood and again to be copied.
     total = 2 * sum(session.file.size for session in selection.sessions if session.file)
     with byte_progress("packing", total) as progress:
-        outcome = pack(
-            found,
-            selection,
-            out,
-            form,
-            secrets,
-            allow_secrets=allow_secrets,
-            recipients=keys,
-            progress=progress,
-        )
+        manner = Manner(form, keys, allow_secrets, known)
+        outcome = pack(found, selection, out, manner, secrets, progress)
     failed = tuple(Problem(e.code, e.message, e.hint, e.session_id) for e in outcome.failed)
-    data, notices = _data(outcome, selection), (*unseen, *secrets_told.suspected(outcome))
-    if outcome.package is None:
-        return Report(
-            COMMAND,
-            "error",
-            data,
-            ExitCode.USAGE,
-            notices,
-            (*secrets_told.stopped(outcome), *failed),
-        )
+    data = _data(outcome, selection)
+    notices = (*found.notices, *unseen, *secrets_told.suspected(outcome))
+    if outcome.stopped:
+        stopped = secrets_told.stopped(outcome)
+        return Report(COMMAND, "error", data, ExitCode.USAGE, notices, (*stopped, *failed))
     return Report(
         COMMAND,
-        "partial" if failed else "ok",
+        "partial" if failed else "ok" if outcome.package else "no_op",
         data,
         ExitCode.PARTIAL if failed else ExitCode.OK,
-        (*found.notices, *notices, *secrets_told.allowed(outcome)),
+        (*notices, *secrets_told.allowed(outcome)),
         failed,
     )
 
@@ -151,6 +156,7 @@ def _data(outcome: Outcome, selection: Selection) -> Json:
             _session(one, selection) | {"secrets": secrets.get(one.session.session_id, [])}
             for one in outcome.sessions
         ],
+        "known": outcome.known,
     }
 
 
@@ -168,4 +174,5 @@ def _session(packed: Packed, selection: Selection) -> Json:
         "turns": packed.turns,
         "updated_at": packed.last_timestamp,
         "bytes": packed.size,
+        "base_entries": packed.base.entries if packed.base else 0,
     }

@@ -13,7 +13,7 @@ import zstandard
 from ..errors import SessionError
 from ..model import HistoryBase, Json, RolloutFile, Slice
 from ..regular import open_regular
-from .rollout import META, history_base, parse_name, parse_record, read_lines
+from .rollout import META, Line, history_base, parse_name, parse_record, read_lines
 
 SegmentLookup = Callable[[str], RolloutFile | None]
 """Finds the rollout file of a segment id, None if there is none."""
@@ -113,12 +113,7 @@ def read_head(file: RolloutFile) -> Json:
     Blank lines before it are passed over, as Codex does. Raises SessionError
     (``transcript_invalid``) if it is not.
     """
-    try:
-        with open_rollout(file) as stream:
-            lines = read_lines(stream, file.thread_id)
-            line = next((line for line in lines if line.data.strip()), None)
-    except zstandard.ZstdError as error:
-        raise invalid(file, f"cannot be decompressed: {error}") from error
+    line = head_line(file)
     record = parse_record(line.data) if line else None
     if record is None or record["type"] != META:
         raise invalid(file, "does not begin with a session_meta record")
@@ -127,17 +122,30 @@ def read_head(file: RolloutFile) -> Json:
     return record
 
 
-def resolve(tip: RolloutFile, lookup: SegmentLookup) -> tuple[Json, tuple[Slice, ...]]:
+def head_line(file: RolloutFile) -> Line | None:
+    """The first line that is not blank; None where there is none. Raises SessionError."""
+    try:
+        with open_rollout(file) as stream:
+            lines = read_lines(stream, file.thread_id)
+            return next((line for line in lines if line.data.strip()), None)
+    except zstandard.ZstdError as error:
+        raise invalid(file, f"cannot be decompressed: {error}") from error
+
+
+def resolve(
+    tip: RolloutFile, lookup: SegmentLookup, oldest: RolloutFile | None = None
+) -> tuple[Json, tuple[Slice, ...]]:
     """The head record of a session and the slices of its history, oldest first.
 
-    Follows ``history_base`` from the newest file through ``lookup``. Raises SessionError:
+    Follows ``history_base`` from the newest file through ``lookup``, and what ``oldest`` continues
+    no further. Raises SessionError:
     ``history_base_missing`` if a base is not to be had, ``transcript_invalid`` if one is damaged
     or the chain has no end.
     """
     head = read_head(tip)
     slices = [Slice(tip, None)]
     seen = {tip.segment_id}
-    base = _base(tip, head)
+    base = _base(tip, head) if tip != oldest else None
     limit = base.end_ordinal if base else 0
     while base is not None:
         file = lookup(base.segment_id)
@@ -154,7 +162,7 @@ def resolve(tip: RolloutFile, lookup: SegmentLookup) -> tuple[Json, tuple[Slice,
         seen.add(base.segment_id)
         limit = min(limit, base.end_ordinal)
         slices.append(Slice(file, replace(base, end_ordinal=limit)))
-        base = _base(file, read_head(file))
+        base = _base(file, read_head(file)) if file != oldest else None
     return head, tuple(reversed(slices))
 
 

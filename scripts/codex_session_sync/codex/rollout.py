@@ -177,6 +177,12 @@ def record_key(record: Json) -> str:
     return f"{record['timestamp']} {kind}"
 
 
+def with_ordinal(record: Json, ordinal: int) -> Json:
+    """The record with its ordinal where Codex writes it, after the time."""
+    rest = {key: value for key, value in record.items() if key not in ("timestamp", "ordinal")}
+    return {"timestamp": record["timestamp"], "ordinal": ordinal, **rest}
+
+
 def dump_record(record: Json) -> bytes:
     """A record as one line, with its newline."""
     return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)

@@ -78,6 +78,8 @@ class _Turn:
     links: bytearray = field(default_factory=bytearray)
     ends: array[int] = field(default_factory=lambda: array("q"))
     user_from: int | None = None
+    entangled: bool = False
+    """Whether turns before it were taken back after it."""
 
 
 class Fingerprinter:
@@ -129,6 +131,18 @@ class Fingerprinter:
             found.extend(turn.ends)
         return found
 
+    def entangled(self) -> frozenset[int]:
+        """The counts of first entries, of those that stand, with others between them in the
+        records that are taken back only behind them."""
+        found: set[int] = set()
+        count = 0
+        for turn in self._turns:
+            end = count + len(turn.ends)
+            if turn.entangled:
+                found.update(range(count + 1, end + 1))
+            count = end
+        return frozenset(found)
+
     def _roll_back(self, count: int) -> None:
         """Drop the last ``count`` turns of the user; of the very first its preamble stays."""
         users = [turn for turn in self._turns if turn.user_from is not None]
@@ -143,6 +157,8 @@ class Fingerprinter:
             del turn.digests[keep * Chain.LINK_BYTES :]
             del turn.ends[keep:]
             turn.user_from = None
+        for turn in self._turns[first + 1 :]:
+            turn.entangled = True
         self._link_anew(first)
         self.taken_back |= before.difference(
             link for turn in self._turns[first:] for link in links_of(turn.links)
@@ -189,8 +205,13 @@ def lineage_id(chain: Chain, session_id: str) -> str:
     A session without entries has nothing but its id to be known by.
     """
     if chain.links:
-        return chain.link(1)[:32]
+        return lineage_of_link(chain.link(1))
     return hashlib.sha256(f"session {session_id}".encode()).hexdigest()[:32]
+
+
+def lineage_of_link(first: str) -> str:
+    """The name of the lineage of the sessions whose first entry has this link (hex)."""
+    return first[:32]
 
 
 def _canonical_json(value: Any) -> bytes:

@@ -14,16 +14,16 @@ from ..codex.inventory import RolloutIndex, rollout_file
 from ..codex.rollout import parse_name, parse_time
 from ..errors import PackageError
 from ..lineage.fingerprint import FINGERPRINT_VERSION
-from ..model import Chain, Json, Outline, PackagedSession, RolloutFile
+from ..model import Base, Chain, Json, Outline, PackagedSession, RolloutFile, Tail
 from .container import PackageTree, locate, private_folder
 from .members import Limits, PackageFile, shown, unreadable
 from .native_format import START, Part, contents, parts_of, read_manifest, verify
-from .native_manifest import chain_part, load_manifest, outline_of, rollout_part
+from .native_manifest import base_of, chain_part, load_manifest, outline_of
 from .sessions import Package
 from .staging import Staging, own_name
 from .streams import damaged
 
-CHAINS, ROLLOUTS = "chains/", "rollouts/"
+CHAINS, ROLLOUTS, TAILS = "chains/", "rollouts/", "tails/"
 
 
 def is_native(source: Path) -> bool:
@@ -53,8 +53,10 @@ def open_native(source: Path, limits: Limits) -> Iterator[Package]:
         folder = stack.enter_context(private_folder(None))
         opened = _Opened(source, stream, limits, folder)
         package = opened.package()
-        if package.sessions and not package.outlines:
-            opened.unpack([session.session_id for session in package.sessions])
+        told = {**package.outlines, **package.tails}
+        untold = [s.session_id for s in package.sessions if s.session_id not in told]
+        if untold:
+            opened.unpack(untold)
         yield package
 
 
@@ -81,7 +83,7 @@ class _Opened:
         self._files = {
             name: self._rollout(name, part)
             for name, part in self._parts.items()
-            if name.startswith(ROLLOUTS)
+            if not name.startswith(CHAINS)
         }
 
     def package(self) -> Package:
@@ -91,13 +93,16 @@ class _Opened:
             for name, file in self._files.items()
         }
         known = self._document["fingerprint_version"] == FINGERPRINT_VERSION
+        bases = {i: b for i, e in self._entries.items() if (b := base_of(e)) is not None}
+        whole = {i: e for i, e in self._entries.items() if i not in bases}
         return Package(
             "native",
             PackageTree(self.source, "file", MappingProxyType(files), 0),
-            RolloutIndex(self._files.values()),
+            RolloutIndex(f for name, f in self._files.items() if name.startswith(ROLLOUTS)),
             tuple(self._session(entry) for entry in self._entries.values()),
             source_home=self._document["origin"]["installation_id"],
-            outlines={i: self._outline(e) for i, e in self._entries.items()} if known else {},
+            outlines={i: self._outline(e) for i, e in whole.items()} if known else {},
+            tails={i: self._tail(self._entries[i], b, known=known) for i, b in bases.items()},
             unpack=self.unpack,
         )
 
@@ -129,12 +134,19 @@ class _Opened:
         part = self._parts.get(name)
         links = b"".join(contents(self.stream, part, self.limits)) if part else b""
         chain = Chain(links)
-        if chain.head != entry["head"]:
+        base = base_of(entry)
+        if (chain.head or (base.head if base else None)) != entry["head"]:
             raise damaged(f"part {shown(name)} does not end as its manifest says")
         return outline_of(entry, chain)
 
+    def _tail(self, entry: Json, base: Base, *, known: bool) -> Tail:
+        """A session that continues one of the home; links that are not known fit none there."""
+        files = tuple(self._files[name] for name in entry["history"])
+        outline = self._outline(entry) if known else outline_of(entry, Chain())
+        return Tail(outline, base, files)
+
     def _rollout(self, name: str, part: Part) -> RolloutFile:
-        base = name.removeprefix(ROLLOUTS)
+        base = _file_name(name)
         parsed = parse_name(base)
         entry = self._entries.get(parsed.thread_id) if parsed else None
         last = parse_time(entry["facts"].get("last_timestamp")) if entry else None
@@ -160,7 +172,7 @@ def _require_consistent(
     for session_id, entry in entries.items():
         _require_own(session_id, entry)
         chain = chain_part(session_id)
-        links = entry["entries"] * Chain.LINK_BYTES
+        links = _links(entry) * Chain.LINK_BYTES
         if links:
             used.add(chain)
         missing = [n for n in (*entry["history"], *[chain] * bool(links)) if n not in parts]
@@ -169,8 +181,10 @@ def _require_consistent(
         if links and parts[chain].size != links:
             raise damaged(f"part {shown(chain)} does not hold a link for each entry")
         used.update(entry["history"])
-    for name in parts:
-        if name not in used and _thread_of(name) not in entries:
+    for name, part in parts.items():
+        _require_in_order(part)
+        older = name.startswith(ROLLOUTS) and _thread_of(name) in entries
+        if name not in used and not older:
             raise damaged(f"part {shown(name)} belongs to no session")
 
 
@@ -184,12 +198,35 @@ def _require_own(session_id: str, entry: Json) -> None:
         raise damaged(f"its manifest has something of another session with {session_id}")
 
 
+def _links(entry: Json) -> int:
+    """How many links a session's chain part has. Raises PackageError."""
+    base = base_of(entry)
+    cut = entry["history"][0].startswith(TAILS)
+    if cut != (base is not None) or any(n.startswith(TAILS) for n in entry["history"][1:]):
+        raise damaged("its manifest has a session that is neither whole nor a tail")
+    count = int(entry["entries"]) - (base.entries if base else 0)
+    if count < 0:
+        raise damaged("its manifest has a session with fewer entries than its base")
+    return count
+
+
+def _require_in_order(part: Part) -> None:
+    """Raise PackageError if the places in the name of a tail are none."""
+    if part.name.startswith(TAILS):
+        start, end = map(int, part.name.split("/")[1].split("-"))
+        if not start <= end < start + part.size:
+            raise damaged(f"part {shown(part.name)} is not of the places that its name tells")
+
+
+def _file_name(part: str) -> str:
+    """The name of the rollout that a part holds, or holds a piece of."""
+    return part.rsplit("/", 1)[-1]
+
+
 def _thread_of(name: str) -> str | None:
-    """The session whose rollout a part is; None for other parts."""
-    parsed = parse_name(name.removeprefix(ROLLOUTS))
-    return (
-        parsed.thread_id if parsed and name == rollout_part(name.removeprefix(ROLLOUTS)) else None
-    )
+    """The session whose rollout a part is, or is of; None for a chain."""
+    parsed = parse_name(_file_name(name))
+    return parsed.thread_id if parsed else None
 
 
 def refuted(session_id: str, why: str) -> PackageError:

@@ -12,7 +12,7 @@ import zstandard
 from .. import validation
 from ..errors import PackageError
 from ..lineage.fingerprint import FINGERPRINT_VERSION, PROVENANCE
-from ..model import Chain, Facts, Json, Outline, PackagedSession
+from ..model import Base, Chain, Facts, Json, Outline, PackagedSession
 
 FORMAT = "codex-session-sync/package/1"
 SCHEMA = "native_manifest"
@@ -41,16 +41,22 @@ def rollout_part(file_name: str) -> str:
     return f"rollouts/{file_name.removesuffix('.zst')}"
 
 
+def tail_part(file_name: str, start: int, end: int) -> str:
+    """The name of the part that holds the records from byte ``start`` to ``end`` of a rollout."""
+    return f"tails/{start}-{end}/{file_name.removesuffix('.zst')}"
+
+
 def session_entry(
     session: PackagedSession,
     outline: Outline,
     history: Sequence[str],
     size: int,
+    base: Base | None = None,
 ) -> Json:
     """A session as the manifest has it.
 
-    ``history`` names the parts that its transcript goes through, oldest first, ``size`` is that of
-    the transcript. The path in its row is told from the home on.
+    ``history`` names the parts that its transcript, or what of it follows ``base``, goes through,
+    oldest first; ``size`` is that of the transcript. The path in its row is told from the home on.
     """
     facts = {key: value for key, value in asdict(outline.facts).items() if key in FACTS}
     facts["first_user_message"] = first_words(facts["first_user_message"])
@@ -61,6 +67,7 @@ def session_entry(
         "history_mode": outline.mode,
         "entries": len(outline.chain),
         "head": outline.chain.head,
+        **({"base": asdict(base)} if base else {}),
         "meta": {key: value for key in META if _fits(key, value := outline.meta.get(key))},
         "facts": facts,
         "archived": session.archived,
@@ -139,6 +146,12 @@ def outline_of(entry: Json, chain: Chain) -> Outline:
     """What comparing takes, from a session of the manifest and its links."""
     facts: dict[str, Any] = {key: entry["facts"].get(key) for key in FACTS}
     return Outline(entry["session_id"], entry["meta"], entry["history_mode"], chain, Facts(**facts))
+
+
+def base_of(entry: Json) -> Base | None:
+    """What a session of the manifest needs of the home; None if it is whole."""
+    found = entry.get("base")
+    return Base(**{key: found[key] for key in ("entries", "head", "first")}) if found else None
 
 
 def _fits(key: str, value: object) -> bool:

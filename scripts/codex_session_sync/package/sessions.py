@@ -10,7 +10,7 @@ from typing import Literal
 from ..codex.inventory import RolloutIndex, rollout_file
 from ..codex.rollout import SESSION_ID
 from ..codex.state_db import KEY
-from ..model import Json, Notice, Outline, PackagedSession, RolloutFile, Row
+from ..model import Json, Notice, Outline, PackagedSession, RolloutFile, Row, Tail
 from .container import PackageTree
 
 EDGES = "thread_spawn_edges"
@@ -35,8 +35,10 @@ class Package:
     """The ``installation_id`` of the home that it was taken from, where it tells."""
     outlines: Mapping[str, Outline] = field(default_factory=dict)
     """What the package itself tells of its sessions, by id; the others are read."""
+    tails: Mapping[str, Tail] = field(default_factory=dict)
+    """As ``outlines``, of the sessions of which the package has only a tail."""
     unpack: Callable[[Collection[str]], None] = _in_place
-    """Puts the files of these sessions, of which there are outlines, where they can be read.
+    """Puts the files of these sessions, that have outlines or tails where they can be read.
 
     Raises PackageError if any part of the package is damaged.
     """

@@ -67,7 +67,7 @@ def gather(home: CodexHome) -> Gathered:
             edges.get(thread),
             goals.get(thread),
         )
-    return Gathered(home, rollouts, sessions, _installation(home), columns, notices)
+    return Gathered(home, rollouts, sessions, installation_id(home), columns, notices)
 
 
 def _goals(home: CodexHome) -> tuple[dict[str, Row], tuple[Notice, ...]]:
@@ -101,7 +101,8 @@ def _fitting(schema: str, rows: Iterable[Row]) -> Iterator[Row]:
     return (row for row in rows if validation.fits(schema, row))
 
 
-def _installation(home: CodexHome) -> str | None:
+def installation_id(home: CodexHome) -> str | None:
+    """The id that Codex gave to a home; None if it has none yet."""
     try:
         data = read_regular(home.path / INSTALLATION_ID, follow=True)
     except OSError:

@@ -15,7 +15,7 @@ from ..codex.rollout import EVENT
 from ..model import Json, PackagedSession
 from .detector import Detector, Match
 
-Part = Literal["record", "name", "row", "dynamic_tool"]
+Part = Literal["record", "name", "row", "dynamic_tool", "goal"]
 
 LONGEST_RECORD = 64 << 20
 """Longer lines are looked at piece by piece, as they are."""
@@ -95,18 +95,24 @@ class SecretScan:
                 yield piece
 
     @contextmanager
-    def watched(self, session_id: str, file: str) -> Iterator[Callable[[bytes], None]]:
+    def watched(
+        self, session_id: str, file: str, line: int | None = None
+    ) -> Iterator[Callable[[bytes], None]]:
         """A function that looks at the pieces of a rollout as they are written.
 
-        What is found counts on leaving without an exception.
+        What is found counts on leaving without an exception. With ``line`` they are a later part of
+        a file, which begins with that line.
         """
         if self.detector is None:
             yield lambda _: None
             return
         reading = _Reading(self.detector, session_id, file.rsplit("/", 1)[-1])
+        if line is not None:
+            reading.line, reading.turn = line, None
         yield reading.take
         reading.end()
-        self._files[file] = reading.found
+        known = self._files.get(file, []) if line is not None else []
+        self._files[file] = known + reading.found
 
     def forget(self, files: Iterable[str]) -> None:
         """Drop what was found in files that are not in the package after all."""
@@ -119,6 +125,7 @@ class SecretScan:
             return
         told: list[tuple[Part, Any]] = [("name", session.name), ("row", dict(session.row or {}))]
         told += [("dynamic_tool", dict(tool)) for tool in session.dynamic_tools]
+        told.append(("goal", dict(session.goal or {})))
         for part, value in told:
             found = self.detector.matches(text_of(value))
             self._beside += _secrets(session.session_id, found, Place(part))
@@ -139,8 +146,9 @@ class _Reading:
     session_id: str
     file: str
     found: list[Secret] = field(default_factory=list)
-    _line: int = 1
-    _turn: int = 0
+    line: int = 1
+    turn: int | None = 0
+    """How many messages of the user came so far; None if that is not known."""
     _pending: bytes = b""
     _cut: bool = False
     """Whether the beginning of the pending line was looked at already."""
@@ -151,7 +159,7 @@ class _Reading:
         self._pending = lines.pop()
         for line in lines:
             self._look(line)
-            self._line += 1
+            self.line += 1
         if len(self._pending) > LONGEST_RECORD:
             self._note(self._pending, {})
             self._pending = self._pending[-_OVERLAP:]
@@ -165,7 +173,8 @@ class _Reading:
         record = None if self._cut else _loaded(line)
         self._cut = False
         if isinstance(record, dict):
-            self._turn += _is_user_message(record)
+            if self.turn is not None:
+                self.turn += _is_user_message(record)
             self._note(text_of(record), record)
         elif line:
             self._note(line, {})
@@ -173,7 +182,7 @@ class _Reading:
     def _note(self, text: bytes, record: Json) -> None:
         found = self.detector.matches(text)
         if found:
-            place = Place("record", self.file, self._line, _type_of(record), self._turn)
+            place = Place("record", self.file, self.line, _type_of(record), self.turn)
             self.found += _secrets(self.session_id, found, place)
 
 

@@ -64,8 +64,12 @@ class TransferPacker:
         for name in ("metadata", "sessions", "skeleton", "skills"):
             (self.folder / name).mkdir()
 
-    def add(self, session: PackagedSession) -> Packed:
-        """Pack one session. Raises SessionError, OSError; then nothing of it is in the package."""
+    def add(self, session: PackagedSession, *, chosen: bool = True) -> Packed:
+        """Pack one session, chosen or needed by another.
+
+        Raises SessionError, OSError; then nothing of it is in the package.
+        """
+        del chosen
         assert session.file is not None
         transcript = scan(session.file, self.home.rollouts.segment, self.progress)
         name = format_name(session.file.stamp, session.session_id)

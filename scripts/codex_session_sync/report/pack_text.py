@@ -19,6 +19,8 @@ def paint(data: Json, out: Console) -> None:
     package = data["package"]
     if package is not None:
         _package(data, out)
+    elif not data["sessions"]:
+        out.print("The other side has all of it; nothing is written.")
     rows = [(session, secret) for session in data["sessions"] for secret in session["secrets"]]
     if rows:
         table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
@@ -69,8 +71,17 @@ def _package(data: Json, out: Console) -> None:
             escape(session["title"] or ""),
             str(session["turns"]),
             decimal(session["bytes"]),
-            "" if session["chosen"] else "needed by another",
+            _why(session),
         )
     out.print(table)
+    if data["known"]:
+        out.print(f"{data['known']} more the other side has already", highlight=False)
     if package["sha256"]:
         out.print(f"SHA-256 {package['sha256']}", highlight=False)
+
+
+def _why(session: Json) -> str:
+    """What is special about a packed session."""
+    if session["base_entries"]:
+        return f"from entry {session['base_entries'] + 1} on"
+    return "" if session["chosen"] else "needed by another"

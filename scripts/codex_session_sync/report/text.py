@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from ..identify import short_id
 from ..model import Json
-from . import health_text, pack_text, rebuild_index_text, sidecars_text, transactions_text
+from . import (
+    have_text,
+    health_text,
+    pack_text,
+    rebuild_index_text,
+    sidecars_text,
+    transactions_text,
+)
 from .envelope import Report
 from .parts import STYLES, base
 
@@ -20,7 +27,8 @@ _CLOSING = {
     "partial": "[bold yellow]Done in part.[/] What was not done is listed as errors.",
 }
 _TOLD = {
-    (command, "no_op") for command in ("adopt", "recover", "rollback", *sidecars_text.COMMANDS)
+    (command, "no_op")
+    for command in ("adopt", "pack", "recover", "rollback", *sidecars_text.COMMANDS)
 }
 """Reports that say all by themselves."""
 
@@ -180,6 +188,7 @@ _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "inspect-package": _sessions,
     "sync": _sessions,
     "pack": pack_text.paint,
+    "have": have_text.paint,
     "list-transactions": transactions_text.transactions,
     "show-transaction": transactions_text.transaction,
     "rollback": transactions_text.rollback,

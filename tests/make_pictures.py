@@ -65,6 +65,7 @@ def terminal(folder: Path, columns: int) -> Iterator[None]:
     home = folder / "home"
     home.mkdir(parents=True)
     make_database(home)
+    (home / "installation_id").write_text("019cac00-0063-7000-8000-000000000063")
     for sample in SAMPLES.glob("*.tar.zst"):
         shutil.copy(sample, folder)
     variables = {

@@ -37,7 +37,7 @@ def tracked() -> list[str]:
     """The files of the skill that the repository has, in order."""
     command = ["git", "ls-files", "-z", "--", *SKILL]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    return sorted(os.fsdecode(name) for name in done.stdout.split(b"\0") if name)
+    return sorted({os.fsdecode(name) for name in done.stdout.split(b"\0") if name})
 
 
 def make_skill(folder: Path) -> Path:

@@ -81,6 +81,28 @@ def session(session_id: str, history: Sequence[str], links: Sequence[str], **mor
     }
 
 
+def based(entry: Json, links: Sequence[str], entries: int) -> Json:
+    """A session of a manifest without its first entries, ``links`` being those of all of them."""
+    base = {"entries": entries, "head": links[entries - 1], "first": links[0]}
+    return {**entry, "base": base, "entries": len(links), "head": links[-1]}
+
+
+def tail(file_name: str, data: bytes, start: int, end: int) -> tuple[str, bytes]:
+    """The part with the bytes of a rollout from ``start`` to ``end``: its name, and its content."""
+    head = data[: data.index(b"\n") + 1]
+    return f"tails/{start}-{end}/{file_name}", head + data[max(start, len(head)) : end]
+
+
+def completed(entry: Json, parts: Mapping[str, bytes], held: bytes, cut: int) -> bytes:
+    """The records of a session that has a base: those of the home's file up to byte ``cut``, in
+    which the last entry of the base ends, and what the package has behind the heads of its files.
+    """
+    found = held[:cut]
+    for name in entry["history"]:
+        found += parts[name].split(b"\n", 1)[1]
+    return found
+
+
 def manifest(sessions: Sequence[Json]) -> Json:
     return {
         "format": "codex-session-sync/package/1",

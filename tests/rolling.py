@@ -82,6 +82,17 @@ class Rolling:
         assert {one["result"] for one in done.sessions.values()} == {"undone"}
         return str(done.envelope["data"]["rollback_transaction_id"])
 
+    def back_and_forth(self, transaction: str, before: Any, after: Any) -> str:
+        """Roll a transaction back, and that as well; each is as if nothing had been.
+
+        Returns the second rollback.
+        """
+        back = self.undo(transaction)
+        assert self.state() == before
+        again = self.undo(back)
+        assert self.state() == after
+        return again
+
     def state(self) -> dict[str, Any]:
         """The whole home but for the journal and the lock: files to the byte, rows.
 

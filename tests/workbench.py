@@ -9,8 +9,8 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing, redirect_stderr, redirect_stdout
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -151,6 +151,30 @@ def call_process(
         check=False,
     )
     return Outcome(done.returncode, done.stdout, done.stderr.decode())
+
+
+@contextmanager
+def holding(
+    program: str, *arguments: str | Path, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds something; it lets go when told, or when it is killed.
+
+    ``program`` takes it, prints ``held`` and waits for the end of its stdin.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env=None if env is None else dict(env),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.stdin.close()
 
 
 def tree(folder: Path, *skip: str) -> dict[str, tuple[Any, ...]]:

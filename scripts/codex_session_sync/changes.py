@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from .codex import goals
 from .codex.home import CodexHome
 from .codex.rollout import RolloutName
 from .codex.session_index import index_line, separator
@@ -30,6 +31,7 @@ from .lineage.sidecar import (
     with_mapping,
 )
 from .model import RolloutFile, Row
+from .package.sessions import EDGES
 from .policy import Policy
 from .staging import Staged
 
@@ -129,6 +131,8 @@ class Changes:
             if row is not None:
                 yield one.plan.session.session_id, PutRow("threads", known, row)
         yield from self._tools(staged, self.database)
+        yield from self._edges(staged, self.database)
+        yield from self._goals(staged, self.database)
 
     def _row(self, one: Staged, known: Row | None, database: StateDb) -> Row | None:
         session, target = one.plan.session, one.target
@@ -161,6 +165,39 @@ class Changes:
                 row = {**row, "thread_id": one.target.session_id}
                 known = before.get((row["thread_id"], row["position"]))
                 yield one.plan.session.session_id, PutRow("thread_dynamic_tools", known, row)
+
+    def _edges(self, staged: Sequence[Staged], database: StateDb) -> Iterator[Pair]:
+        """Who spawned a session; what Codex has noted here stays."""
+        columns = {"parent_thread_id", "child_thread_id", "status"}
+        wanted = [one for one in staged if one.target.local is None and one.plan.session.spawn_edge]
+        if not wanted or not columns <= database.columns(EDGES).keys():
+            return
+        known = database.rows(EDGES, [one.target.session_id for one in wanted])
+        there = {row["child_thread_id"] for row in known}
+        for one in wanted:
+            edge = one.plan.session.spawn_edge or {}
+            child, parent = one.target.session_id, str(edge["parent_thread_id"])
+            if child not in there and edge["status"] is not None:
+                row: Row = {
+                    "parent_thread_id": one.target.moved.get(parent, parent),
+                    "child_thread_id": child,
+                    "status": edge["status"],
+                }
+                yield one.plan.session.session_id, PutRow(EDGES, None, row)
+
+    def _goals(self, staged: Sequence[Staged], database: StateDb) -> Iterator[Pair]:
+        """What imported sessions are working on, at rest; never over a goal that is there."""
+        columns = database.columns(goals.TABLE)
+        wanted = [one for one in staged if one.target.local is None and one.plan.session.goal]
+        if not columns or not wanted:
+            return
+        known = database.rows(goals.TABLE, [one.target.session_id for one in wanted])
+        there = {row[goals.KEY] for row in known}
+        for one in wanted:
+            session, here = one.plan.session, one.target.session_id
+            if session.goal and here not in there and goals.fits_table(columns, session.goal):
+                row = goals.goal_row(columns, here, session.goal)
+                yield session.session_id, PutRow(goals.TABLE, None, row)
 
     def _names(self, staged: Sequence[Staged]) -> Iterator[Pair]:
         path = self.home.session_index

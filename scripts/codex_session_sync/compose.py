@@ -28,14 +28,17 @@ class Written:
 
 
 def compose(
-    rewriter: Rewriter, target: BinaryIO, progress: Callable[[int], None] | None = None
+    rewriter: Rewriter,
+    target: BinaryIO,
+    progress: Callable[[int], None] | None = None,
+    look: Callable[[bytes], None] | None = None,
 ) -> Written:
-    """Write the rewriter's transcript to ``target``.
+    """Write the rewriter's transcript to ``target``; ``look`` is shown what is written.
 
     Raises SessionError ``package_changed`` if the files are not as they were scanned.
     """
     transcript = rewriter.transcript
-    sink = Sink(target, progress)
+    sink = Sink(target, progress, look)
     tip = transcript.slices[-1].slice.file
     sink.write(dump_record(rewriter.head(read_head(tip))))
     for part in transcript.slices:
@@ -46,9 +49,15 @@ def compose(
 class Sink:
     """A target that counts and digests what is written to it."""
 
-    def __init__(self, target: BinaryIO, progress: Callable[[int], None] | None) -> None:
+    def __init__(
+        self,
+        target: BinaryIO,
+        progress: Callable[[int], None] | None,
+        look: Callable[[bytes], None] | None = None,
+    ) -> None:
         self._target = target
         self._progress = progress
+        self._look = look
         self.size = 0
         self.digest = hashlib.sha256()
 
@@ -57,6 +66,8 @@ class Sink:
         self._target.write(data)
         self.digest.update(data)
         self.size += len(data)
+        if self._look:
+            self._look(data)
         if self._progress:
             self._progress(len(data))
 

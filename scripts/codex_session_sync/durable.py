@@ -110,8 +110,8 @@ def sync_all(paths: Iterable[Path]) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make one file's or folder's content durable; nothing to do if it is gone."""
-    if sys.platform == "win32" and path.is_dir():
+    """Make one file's or folder's content durable; nothing to do if it is gone, or a pipe."""
+    if not path.is_file() and (sys.platform == "win32" or not path.is_dir()):
         return
     try:
         descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)

@@ -40,6 +40,7 @@ class LocalSessions:
         self.home = home
         self._scanned: dict[str, Transcript] = {}
         self._mappings: dict[str, list[Mapping]] = {}
+        self._sidecars: dict[str, list[Mapping]] = {}
         self.notices: list[Notice] = []
 
     @cached_property
@@ -208,14 +209,18 @@ class LocalSessions:
 
     def _sidecar(self, lineage: str, session_id: str) -> list[Mapping]:
         """The mappings of a lineage; none, and a notice about the session, if it is damaged."""
+        if lineage in self._sidecars:
+            return self._sidecars[lineage]
         try:
             text = read_sidecar(self.home.sync_dir, lineage)
-            return mappings_of(text, lineage) if text is not None else []
+            found = mappings_of(text, lineage) if text is not None else []
         except HomeError as error:
             notice = Notice(error.code, error.message, session_id)
             if notice not in self.notices:
                 self.notices.append(notice)
             return []
+        self._sidecars[lineage] = found
+        return found
 
     def _candidates(self, ids: Iterable[str], *, claimed: bool) -> list[Candidate]:
         return [

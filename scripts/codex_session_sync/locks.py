@@ -15,6 +15,7 @@ from .codex.history import HISTORY
 from .durable import UNSUPPORTED, not_writable, unless_unsupported, write_atomic
 from .errors import HomeError, SessionError
 from .journal.log import now
+from .regular import open_if_any, read_regular, require_regular
 
 LOCK = "lock"
 HOLDER = "lock-holder.json"
@@ -71,7 +72,8 @@ def _acquired(sync_dir: Path) -> BaseFileLock:
 def codex_index_lock(home: Path) -> Iterator[None]:
     """Hold the lock that Codex takes to append to ``session_index.jsonl``.
 
-    Its lock file stays, as Codex leaves it; releases that take none are not kept out.
+    Its lock file stays, as Codex leaves it; releases that take none are not kept out. Raises
+    HomeError ``not_a_file``.
     """
     with _flock(home / "session_index.jsonl.lock"):
         yield
@@ -79,7 +81,10 @@ def codex_index_lock(home: Path) -> Iterator[None]:
 
 @contextmanager
 def codex_history_lock(home: Path) -> Iterator[None]:
-    """Hold the lock that Codex takes, on the file itself, to append to ``history.jsonl``."""
+    """Hold the lock that Codex takes, on the file itself, to append to ``history.jsonl``.
+
+    Raises HomeError ``not_a_file``.
+    """
     with _flock(home / HISTORY):
         yield
 
@@ -88,7 +93,8 @@ def codex_history_lock(home: Path) -> Iterator[None]:
 def codex_thread_lock(home: Path, session_id: str) -> Iterator[None]:
     """Hold the lock under which Codex writes to one session.
 
-    Raises SessionError ``session_busy`` if Codex has the session open. Releases before 0.147 take
+    Raises SessionError ``session_busy`` if Codex has the session open, HomeError ``not_a_file`` if
+    the lock is no file. Releases before 0.147 take
     no such lock and have no folder for it; nothing is locked then.
     """
     folder = home / "thread-writer-locks"
@@ -117,6 +123,7 @@ def _locked(path: Path, session_id: str) -> Iterator[None]:
         raise NotImplementedError
     import fcntl
 
+    require_regular(path)
     with path.open("ab") as stream:
         try:
             with unless_unsupported():
@@ -133,12 +140,16 @@ def _locked(path: Path, session_id: str) -> Iterator[None]:
 
 @contextmanager
 def _flock(path: Path) -> Iterator[None]:
-    if sys.platform == "win32" or not path.exists():
+    if sys.platform == "win32":
         yield
         return
     import fcntl
 
-    with path.open("rb") as stream:
+    opened = open_if_any(path)
+    if opened is None:
+        yield
+        return
+    with opened as stream:
         with unless_unsupported():
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield  # closing the file frees it
@@ -154,7 +165,7 @@ def _write_holder(sync_dir: Path, command: str) -> None:
 
 def _holder(sync_dir: Path) -> str:
     try:
-        found = orjson.loads((sync_dir / HOLDER).read_bytes())
+        found = orjson.loads(read_regular(sync_dir / HOLDER))
         return f": process {found['pid']}, since {found['since']} ({found['command']})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""

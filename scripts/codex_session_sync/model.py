@@ -287,6 +287,7 @@ class PackagedSession:
     """One session as a package carries it, before its transcript is read.
 
     ``file`` is the newest segment, None when the package names the session but lacks the file.
+    ``spawn_edge`` has the parent and status of a spawned session, ``goal`` what it was working on.
     """
 
     session_id: str
@@ -295,6 +296,8 @@ class PackagedSession:
     row: Row | None = None
     name: str | None = None
     dynamic_tools: tuple[Row, ...] = ()
+    spawn_edge: Row | None = None
+    goal: Row | None = None
 
 
 @dataclass(frozen=True, slots=True)

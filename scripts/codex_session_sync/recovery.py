@@ -13,7 +13,7 @@ from .codex.state_db import open_for_writing
 from .durable import TEMPORARY
 from .errors import HomeError, InterruptedTransactionError, SessionError, SyncError
 from .journal.log import Batch, Journal
-from .journal.operations import Site
+from .journal.operations import PutRow, Site, concern_goals
 from .journal.playback import undo_all
 from .lineage.sidecar import sidecar_path
 from .locks import codex_index_lock, codex_thread_lock
@@ -96,11 +96,12 @@ def recover(home: CodexHome, journal: Journal, found: Interrupted) -> list[Notic
     ]
     results = Counter(str(session["result"]) for session in sessions)
     try:
-        with (
-            _locked(home, found),
-            open_for_writing(home.state_db) as database,
-            codex_index_lock(home.path),
-        ):
+        with ExitStack() as stack:
+            stack.enter_context(_locked(home, found))
+            database = None
+            if any(isinstance(o, PutRow) for batch in found.undecided for _, o in batch.operations):
+                database = stack.enter_context(open_for_writing(home.state_db, _goals(home, found)))
+            stack.enter_context(codex_index_lock(home.path))
             site = Site(
                 home.path, home.sync_dir, log.staged, database, home.history_db, journal.places.row
             )
@@ -115,6 +116,12 @@ def recover(home: CodexHome, journal: Journal, found: Interrupted) -> list[Notic
     except OSError as error:
         raise interrupted(found.transaction_id, error) from error
     return [Notice(error.code, f"{error.message}; it is left as it is") for error in kept]
+
+
+def _goals(home: CodexHome, found: Interrupted) -> Path | None:
+    """The database of goals, if there is something of them to undo."""
+    operations = (operation for batch in found.undecided for _, operation in batch.operations)
+    return home.goals_db if concern_goals(operations) else None
 
 
 @contextmanager

@@ -94,7 +94,9 @@ class Stager:
     ) -> Staged:
         """A session of which only metadata changes."""
         assert target.local is not None
-        path = target.local.file.path.relative_to(self.home.path).as_posix()
+        local = _where_it_is(target.local)
+        path = local.file.path.relative_to(self.home.path).as_posix()
+        target = replace(target, local=local)
         return self._staged(plan, target, rewriter, name, path, None, extends=False)
 
     def _whole(
@@ -155,6 +157,23 @@ class Stager:
             _last_moment(rewriter.transcript, local),
             tuple(sorted(rewriter.removed)),
         )
+
+
+def _where_it_is(local: Transcript) -> Transcript:
+    """A local session, in the plain file that has taken the place of its compressed one.
+
+    Another session of the package may have extended it, in an earlier batch.
+    """
+    file = local.file
+    plain = file.path.with_name(file.name.removesuffix(".zst"))
+    if not file.compressed or file.path.exists() or not plain.is_file():
+        return local
+    status = plain.stat()
+    found = replace(file, path=plain, name=plain.name, compressed=False)
+    found = replace(found, size=status.st_size, mtime_ns=status.st_mtime_ns)
+    *older, newest = local.slices
+    newest = replace(newest, slice=replace(newest.slice, file=found))
+    return replace(local, slices=(*older, newest))
 
 
 def _last_moment(incoming: Transcript, local: Transcript | None) -> int:

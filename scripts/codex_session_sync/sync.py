@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .apply import Writer
+from .codex import goals
 from .codex.client import prime
 from .codex.home import CodexHome
 from .codex.state_db import open_for_reading, open_for_writing
@@ -76,7 +77,8 @@ def execute(
     # Entries first: metadata may be of a session that another one of the package extends.
     writing = sorted(plan.with_action(*RESULT_OF), key=brings_metadata_only)
     notices = _ensure_database(home, codex, environ)
-    with open_for_writing(home.state_db) as database:
+    beside, unkept = _goals(home, writing)
+    with open_for_writing(home.state_db, beside) as database:
         if database is not None:
             database.require_writable()
         outcomes: dict[str, SessionOutcome] = {}
@@ -90,7 +92,7 @@ def execute(
             writer = Writer(home, log, database, policy, progress)
             for outcome in writer.run(writing):
                 outcomes[outcome.plan.session.session_id] = outcome
-    return Execution(log.transaction_id, _in_order(plan, outcomes), notices)
+    return Execution(log.transaction_id, _in_order(plan, outcomes), (*notices, *unkept))
 
 
 def is_idle(plan: Plan) -> bool:
@@ -219,6 +221,27 @@ def _ensure_database(
                 hint="start Codex once on this home so that it completes its database",
             )
     return ()
+
+
+def _goals(
+    home: CodexHome, writing: Sequence[SessionPlan]
+) -> tuple[Path | None, tuple[Notice, ...]]:
+    """The database of goals, if there are any to write, and a warning for each that is not."""
+    wanted = {
+        plan.target.session_id: plan
+        for plan in writing
+        if plan.target and plan.target.local is None and plan.session.goal
+    }
+    given = {i: plan.session.goal for i, plan in wanted.items() if plan.session.goal}
+    why = dict.fromkeys(given, f"this home has no {home.state_db.name}")
+    if home.state_db.exists():
+        why = goals.obstacles(home.goals_db, given) if given else {}
+    notices = tuple(
+        Notice("goal_not_kept", f"its goal is not imported: {why[i]}", plan.session.session_id)
+        for i, plan in wanted.items()
+        if i in why
+    )
+    return home.goals_db if given.keys() - why.keys() else None, notices
 
 
 _DATABASE_MISSING = Notice(

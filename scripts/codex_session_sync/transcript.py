@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from array import array
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-import zstandard
-
-from .codex.inventory import SegmentLookup, invalid, open_rollout, resolve
+from .codex.inventory import SegmentLookup, invalid, resolve
 from .codex.rollout import (
-    EVENT,
-    META,
-    RESPONSE_ITEM,
-    SETTINGS_APPLIED,
-    TURN_CONTEXT,
-    Line,
     history_mode,
     parse_record,
-    read_lines,
-    record_key,
 )
 from .errors import SessionError
 from .lineage.fingerprint import Fingerprinter, is_entry
 from .model import (
-    EditKind,
-    Facts,
     Json,
     Notice,
     Outline,
@@ -37,14 +22,7 @@ from .model import (
     Tail,
     Transcript,
 )
-
-Progress = Callable[[int], None]
-"""Told of bytes read, as they are read."""
-
-HOME_CHANGED = "home_changed"
-"""The code where a local session is not what it was."""
-
-REWRITTEN = frozenset({META, TURN_CONTEXT})
+from .scanning import Pass, Progress, is_beyond, lines_of
 
 
 def scan(tip: RolloutFile, lookup: SegmentLookup, progress: Progress | None = None) -> Transcript:
@@ -96,7 +74,7 @@ def _scanned(
 ) -> Transcript:
     """Read the slices of a session, behind the first entries of ``before``, a copy of it."""
     mode = history_mode(meta)
-    pass_ = _Pass(tip.thread_id, mode == "paginated", Fingerprinter(), progress)
+    pass_ = Pass(tip.thread_id, mode == "paginated", Fingerprinter(), progress)
     scanned = _read_beginning(pass_, *before) if before else []
     last = pass_.facts.last_ordinal
     pass_.numbering = before is not None and pass_.paginated
@@ -116,7 +94,7 @@ def _scanned(
     )
 
 
-def _read_beginning(pass_: _Pass, held: Transcript, entries: int) -> list[ScannedSlice]:
+def _read_beginning(pass_: Pass, held: Transcript, entries: int) -> list[ScannedSlice]:
     """Read the first entries of a local session. Raises SessionError ``home_changed``."""
     try:
         found = [pass_.read(part, own=False) for part in _beginning(held, entries)]
@@ -129,7 +107,7 @@ def _read_beginning(pass_: _Pass, held: Transcript, entries: int) -> list[Scanne
 
 def _home_changed(held: Transcript) -> SessionError:
     return SessionError(
-        HOME_CHANGED,
+        "home_changed",
         f"the local session {held.session_id}, which has the beginning of it, is not what it was "
         "when the sync was planned",
         hint="let the program that writes it finish, then run the same command again",
@@ -144,9 +122,9 @@ def first_link(tip: RolloutFile, lookup: SegmentLookup) -> str | None:
     fingerprinter = Fingerprinter()
     _, slices = resolve(tip, lookup)
     for part in slices:
-        for line in _lines(part, tip.thread_id):
+        for line in lines_of(part, tip.thread_id):
             record = parse_record(line.data)
-            if _beyond(part, line, record):
+            if is_beyond(part, line, record):
                 break
             if record is not None and is_entry(record):
                 fingerprinter.add(record)
@@ -164,7 +142,7 @@ def entries(transcript: Transcript, first: int) -> Iterator[Json]:
     place = 0
     for part in transcript.slices:
         if wanted and place + part.size > start:
-            for line in _lines(part.slice, transcript.session_id):
+            for line in lines_of(part.slice, transcript.session_id):
                 if line.offset >= part.size:
                     break
                 if place + line.offset + len(line.data) in wanted:
@@ -180,7 +158,7 @@ def records(transcript: Transcript) -> Iterator[Json]:
     Raises SessionError where a file cannot be read any more.
     """
     for part in transcript.slices:
-        for line in _lines(part.slice, transcript.session_id):
+        for line in lines_of(part.slice, transcript.session_id):
             if line.offset >= part.size:
                 break
             record = parse_record(line.data)
@@ -209,229 +187,3 @@ def notices(transcript: Outline) -> tuple[Notice, ...]:
             )
         )
     return tuple(found)
-
-
-@dataclass(slots=True)
-class _Gathering:
-    """Facts under construction; see model.Facts."""
-
-    records: int = 0
-    turns: int = 0
-    unreadable: int = 0
-    torn: bool = False
-    first_user_message: str | None = None
-    own_first_message: str | None = None
-    last_user_message: str | None = None
-    last_timestamp: str | None = None
-    last_cwd: str | None = None
-    model: str | None = None
-    reasoning_effort: str | None = None
-    tokens: int = 0
-    last_ordinal: int | None = None
-
-    def note(self, record: Json, *, inherited: bool) -> None:
-        """Take in one record, of the session itself or of another that it continues."""
-        self.records += 1
-        self.last_timestamp = record["timestamp"]
-        payload = record["payload"]
-        if record["type"] == EVENT:
-            self._note_event(payload, inherited)
-        elif record["type"] == TURN_CONTEXT:
-            self.last_cwd = _text(payload.get("cwd")) or self.last_cwd
-            self.model = _text(payload.get("model")) or self.model
-            self.reasoning_effort = _text(payload.get("effort")) or self.reasoning_effort
-
-    def _note_event(self, payload: Json, inherited: bool) -> None:
-        match payload:
-            case {"type": "user_message", "message": str(text)}:
-                self._note_user(text, inherited)
-            case {
-                "type": "item_completed",
-                "item": {"type": "UserMessage", "content": list(parts)},
-            }:
-                self._note_user(_joined(parts), inherited)
-            case {"type": "thread_settings_applied", "thread_settings": {"cwd": str(cwd)}} if cwd:
-                self.last_cwd = cwd
-            case {
-                "type": "token_count",
-                "info": {"total_token_usage": {"total_tokens": int(total)}},
-            } if not inherited and 0 <= total < 1 << 63:
-                self.tokens = int(total)
-
-    def _note_user(self, text: str, inherited: bool) -> None:
-        self.turns += 1
-        self.last_user_message = text
-        if self.first_user_message is None:
-            self.first_user_message = text
-        if self.own_first_message is None and not inherited:
-            self.own_first_message = text
-
-    def freeze(self, meta: Json) -> Facts:
-        return Facts(
-            self.records,
-            self.turns,
-            self.unreadable,
-            self.torn,
-            self.first_user_message,
-            self.own_first_message,
-            self.last_user_message,
-            _text(meta.get("timestamp")),
-            self.last_timestamp,
-            self.last_cwd or _text(meta.get("cwd")),
-            self.model,
-            self.reasoning_effort,
-            self.tokens,
-            self.last_ordinal,
-        )
-
-
-@dataclass(slots=True)
-class _Pass:
-    """One pass over the slices of a session, oldest first."""
-
-    session_id: str
-    paginated: bool
-    fingerprinter: Fingerprinter
-    progress: Progress | None
-    numbering: bool = False
-    """Whether records get other ordinals than they have."""
-    facts: _Gathering = field(default_factory=_Gathering)
-    tail: list[str] = field(default_factory=list)
-    size: int = 0
-    """Bytes of the slices read so far."""
-
-    def read(self, part: Slice, *, own: bool) -> ScannedSlice:
-        """Read one slice up to its end."""
-        reading = _SliceReading(self, part, own)
-        for line in _lines(part, self.session_id):
-            if reading.stops_before(line):
-                break
-            if self.progress:
-                self.progress(len(line.data))
-        found = reading.finish()
-        self.size += found.size
-        return found
-
-
-class _SliceReading:
-    """The state of reading one slice: digest, edits, and where it ends."""
-
-    def __init__(self, pass_: _Pass, part: Slice, own: bool) -> None:
-        self._pass = pass_
-        self._part = part
-        self._own = own
-        self._digest = hashlib.sha256()
-        self._edits: array[int] = array("q")
-        self._size = 0
-        self._ordinal = -1
-        self._ended = False
-        self._head: int | None = None
-        self._foreign = (
-            None if part.file.thread_id == pass_.session_id else part.file.thread_id.encode("ascii")
-        )
-
-    def stops_before(self, line: Line) -> bool:
-        """Take in a line of the slice; True, and nothing taken, for the first one beyond it."""
-        record = parse_record(line.data)
-        if _beyond(self._part, line, record):
-            self._ended = True
-            return True
-        if record is None:
-            self._note_bad(line)
-        else:
-            self._note(line, record)
-        self._digest.update(line.data)
-        self._size = line.offset + len(line.data)
-        return False
-
-    def _note_bad(self, line: Line) -> None:
-        facts = self._pass.facts
-        if line.data.strip(b"\0 \t\r\n"):
-            if line.ended:
-                facts.unreadable += 1
-            elif self._own:
-                facts.torn = True
-        elif not line.ended and self._own and b"\0" in line.data:
-            facts.torn = True
-        self._edit(line, EditKind.DROP)
-
-    def _note(self, line: Line, record: Json) -> None:
-        ordinal = record.get("ordinal")
-        if isinstance(ordinal, int):
-            self._ordinal = self._pass.facts.last_ordinal = ordinal
-        if is_entry(record):
-            self._pass.fingerprinter.add(record, self._pass.size + line.offset + len(line.data))
-            self._pass.tail.clear()
-        else:
-            self._pass.tail.append(record_key(record))
-            if record["type"] == EVENT and not self._pass.paginated:
-                self._pass.fingerprinter.note_event(record["payload"])
-        if self._head is None:
-            self._head = line.offset
-        if record["type"] != META or line.offset == self._head:
-            self._pass.facts.note(record, inherited=self._foreign is not None)
-        kind = self._edit_kind(line, record)
-        if kind is not None:
-            self._edit(line, kind)
-
-    def _edit_kind(self, line: Line, record: Json) -> EditKind | None:
-        kind: Any = record["type"]
-        if kind == META and (line.offset == self._head or not self._own):
-            return EditKind.DROP
-        if self._pass.numbering:
-            return EditKind.NUMBERED
-        if kind in REWRITTEN or not line.ended:
-            return EditKind.RECORD
-        if kind == EVENT and record["payload"].get("type") == SETTINGS_APPLIED:
-            return EditKind.RECORD
-        if self._pass.paginated and not isinstance(record.get("ordinal"), int):
-            return EditKind.RECORD
-        if self._foreign and kind != RESPONSE_ITEM and self._foreign in line.data:
-            return EditKind.RECORD
-        return None
-
-    def _edit(self, line: Line, kind: EditKind) -> None:
-        self._edits.extend((line.offset, len(line.data), kind))
-
-    def finish(self) -> ScannedSlice:
-        end = self._part.end
-        short = end and self._ordinal + 1 < end.end_ordinal and self._size < end.end_offset
-        if short and not self._ended:
-            raise SessionError(
-                "history_base_missing",
-                f"the history it continues ({self._part.file.name}) ends before the point where "
-                "this session took it up",
-                hint="package the session together with the one it was forked from",
-                session_id=self._pass.session_id,
-            )
-        return ScannedSlice(self._part, self._size, self._digest.hexdigest(), self._edits)
-
-
-def _lines(part: Slice, session_id: str) -> Iterator[Line]:
-    """The lines of a slice's file, those beyond its end too."""
-    try:
-        with open_rollout(part.file) as stream:
-            yield from read_lines(stream, session_id)
-    except zstandard.ZstdError as error:
-        raise invalid(part.file, f"cannot be decompressed: {error}") from error
-
-
-def _beyond(part: Slice, line: Line, record: Json | None) -> bool:
-    """Whether a line lies after the end of its slice."""
-    if part.limit is not None and line.offset >= part.limit:
-        return True
-    if part.end is None:
-        return False
-    ordinal = record.get("ordinal") if record else None
-    if ordinal is None:
-        return line.offset >= part.end.end_offset
-    return int(ordinal) >= part.end.end_ordinal
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _joined(parts: list[Any]) -> str:
-    texts = [p["text"] for p in parts if isinstance(p, dict) and isinstance(p.get("text"), str)]
-    return "\n".join(texts)

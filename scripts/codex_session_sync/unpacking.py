@@ -17,7 +17,7 @@ from .model import (
 )
 from .package.native import refuted
 from .package.sessions import Package
-from .transcript import HOME_CHANGED, scan, scan_tail
+from .transcript import scan, scan_tail
 
 Progress = Callable[[int], None]
 
@@ -76,7 +76,7 @@ def _read(plan: SessionPlan, package: Package, progress: Progress | None) -> Tra
         else:
             found = scan(session.file, package.rollouts.segment, progress)
     except SessionError as error:
-        if error.code == HOME_CHANGED:
+        if error.code == "home_changed":
             raise
         raise refuted(session.session_id, error.message) from error
     if found.chain != plan.transcript.chain:

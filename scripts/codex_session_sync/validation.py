@@ -1,6 +1,7 @@
 """The JSON Schemas of every document on disk, and the check against them.
 
-The only module that knows jsonschema.
+The only module that knows jsonschema and jsonschema-rs. The latter is some hundred times as fast:
+it says what fits. What it does not let through jsonschema judges, and says where it fails.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+import jsonschema_rs
 import orjson
 
 from .errors import HomeError, PackageError, SyncError
@@ -34,6 +36,8 @@ def schema_names() -> list[str]:
 
 def check(name: str, document: Any, what: str, error: type[SyncError]) -> None:
     """Raise ``error`` (code ``NAME_invalid``) unless ``document`` fits the schema ``name``."""
+    if _fits(_quick(name), document):
+        return
     problem = next(_validator(name).iter_errors(document), None)
     if problem is not None:
         place = "/".join(map(str, problem.absolute_path)) or "top level"
@@ -46,7 +50,7 @@ def check(name: str, document: Any, what: str, error: type[SyncError]) -> None:
 
 def fits(name: str, document: Any) -> bool:
     """Whether a document fits the schema ``name``."""
-    return _validator(name).is_valid(document)
+    return _fits(_quick(name), document) or _validator(name).is_valid(document)
 
 
 def load(name: str, data: bytes, what: str, error: type[SyncError]) -> Any:
@@ -69,9 +73,26 @@ def parse(name: str, data: bytes, what: str, error: type[SyncError]) -> Any:
     return document
 
 
+def _fits(quick: jsonschema_rs.Draft202012Validator, document: Any) -> bool:
+    """Whether a document surely fits; some are not for this validator, such as a row with bytes."""
+    try:
+        return quick.is_valid(document)
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+@cache
+def _quick(name: str) -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator(_schema(name))
+
+
 @cache
 def _validator(name: str) -> Validator:
     from jsonschema import Draft202012Validator
 
+    return Draft202012Validator(_schema(name))
+
+
+def _schema(name: str) -> Any:
     text = files("codex_session_sync.schemas").joinpath(f"{name}.schema.json").read_bytes()
-    return Draft202012Validator(orjson.loads(text))
+    return orjson.loads(text)

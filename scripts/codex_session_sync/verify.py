@@ -15,7 +15,7 @@ from .codex.inventory import read_head
 from .codex.rollout import EVENT
 from .errors import SessionError
 from .lineage.graph import ancestors_first, descent
-from .lineage.sidecar import mappings_of, read_sidecar, sidecar_files
+from .lineage.sidecar import mappings_of, read_sidecar, sidecar_lineages
 from .local import LocalSessions
 from .model import Json, Transcript
 from .transcript import records
@@ -65,7 +65,7 @@ def synced_sessions(home: CodexHome) -> list[str]:
     """
     here = home.rollouts()
     found: dict[str, None] = {}
-    for lineage, _ in sidecar_files(home.sync_dir):
+    for lineage in sidecar_lineages(home.sync_dir):
         text = read_sidecar(home.sync_dir, lineage)
         for mapping in mappings_of(text, lineage) if text is not None else ():
             if here.tip(mapping.local_session_id) is not None:

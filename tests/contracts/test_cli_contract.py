@@ -134,6 +134,13 @@ def _interrupted(place: Place) -> None:
         path.write_text(json.dumps({**manifest, "status": "running", "completed_at": None}))
 
 
+def _having(place: Place) -> None:
+    """The home has an id, and its ``have`` lies in the folder."""
+    _synced(place)
+    (place.home / "installation_id").write_text(str(uuid.UUID(int=7)))
+    assert checked(call("have", "-o", place.root / "have.json", "--json")).exit_code == 0
+
+
 SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
     (_nothing, ("inspect-package", "PKG"), "ok"),
     (_nothing, ("sync", "PKG"), "dry_run"),
@@ -143,6 +150,9 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
     (_synced, ("sync", "PKG", "--execute"), "no_op"),
     (_synced, ("pack", "-o", "OUT"), "ok"),
     (_synced, ("pack", "-o", "OUT", "--archived", "--format", "transfer-v1"), "ok"),
+    (_having, ("pack", "-o", "OUT", "--have", "HAVE"), "no_op"),
+    (_nothing, ("have",), "ok"),
+    (_synced, ("have", "-o", "OUT"), "ok"),
     (_nothing, ("list-transactions",), "ok"),
     (_synced, ("list-transactions",), "ok"),
     (_synced, ("show-transaction", "TRANSACTION"), "ok"),
@@ -198,6 +208,7 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
 
 def _filled(arguments: tuple[str, ...], place: Place) -> list[str]:
     known = {"PKG": str(place.package), "OUT": str(place.root / "out")}
+    known["HAVE"] = str(place.root / "have.json")
     if "TRANSACTION" in arguments:
         known["TRANSACTION"] = only_transaction(place)
     return [known.get(argument, argument) for argument in arguments]

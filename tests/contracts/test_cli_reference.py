@@ -25,6 +25,7 @@ OBJECTS = {
     "package": ("package",),
     "packed package": ("packed_package",),
     "packed session": ("packed_session",),
+    "secret": ("secret",),
     "session": ("session", "executed_session"),
     "excerpt": ("excerpt",),
     "side": ("side",),

@@ -1,12 +1,14 @@
 """Memory does not grow with a transcript: 300 MB are inspected and imported within 150 MB.
 
-Nor much with their number: the lists of 10,000 sessions are rebuilt within as much.
+Nor much with their number: 10,000 sessions are packed, their lists rebuilt, and their sidecars
+checked, rebuilt and written, within as much.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from bench.transcripts import Corpus
 from builders import Session, dump
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -84,6 +87,16 @@ def test_the_lists_of_many_sessions_in_little_memory(many: Path, found: str) -> 
     assert peak < LIMIT_KIB
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the POSIX resource module")
+def test_many_sessions_are_packed_in_little_memory(tmp_path: Path) -> None:
+    """With rows as Codex has them and the model's instructions in each first record."""
+    home, out = tmp_path / "home", tmp_path / "out"
+    Corpus("many", SESSIONS, 1).make(home)
+    report, peak = measured("pack", "-o", str(out), home=home)
+    assert report["data"]["package"]["sessions"] == SESSIONS
+    assert peak < LIMIT_KIB
+
+
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with thousands of sessions and no lists of them, nor a database."""
@@ -99,6 +112,47 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data.replace(model.id.encode(), session.id.encode()))
     return home
+
+
+FEW, MORE = 300, 1300
+"""Their difference tells what each session more costs."""
+
+SIDECARS = {
+    "adopt": ("adopt", "--all", "--execute"),
+    "sidecar-health": ("sidecar-health", "--deep"),
+    "rebuild-sidecar": ("rebuild-sidecar", "--execute"),
+}
+
+
+def make_lineages(home: Path, count: int) -> Path:
+    """A home with sessions that begin differently, so that each has a sidecar of its own."""
+    model = Session(1).say("How do I prune roses so that they grow back?")
+    data = model.data()
+    for number in range(count):
+        session = Session(number, start=number)
+        path = home / session.relative_path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        named = data.replace(model.id.encode(), session.id.encode())
+        path.write_bytes(named.replace(b"Be brief.", b"Be brief %05d." % number))
+    return home
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the POSIX resource module")
+def test_the_sidecars_of_many_sessions_in_little_memory(tmp_path: Path) -> None:
+    """What 10,000 would take, by what each of a thousand more takes."""
+    peaks: dict[str, list[int]] = {name: [] for name in SIDECARS}
+    for count in (FEW, MORE):
+        home = make_lineages(tmp_path / str(count), count)
+        for name, arguments in SIDECARS.items():
+            if name == "rebuild-sidecar":
+                shutil.rmtree(home / "session-sync" / "sidecars")
+            report, peak = measured(*arguments, home=home)
+            assert report["status"] == "ok"
+            peaks[name].append(peak)
+        assert len(list((home / "session-sync" / "sidecars").iterdir())) == count
+    for name, (few, more) in peaks.items():
+        each = max(0, more - few) / (MORE - FEW)
+        assert more + each * (SESSIONS - MORE) < LIMIT_KIB, name
 
 
 def measured(*arguments: str, home: Path) -> tuple[dict[str, Any], int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from workbench import add_rows, call, make_database
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "references" / "package-format.md"
+HAVE_PAGE = ROOT / "references" / "have.md"
 
 TINY = Session(1, name="Beans")
 BEANS = Session(2, start=10, name="Beans").say("When do I sow beans?").say("And peas?")
@@ -41,6 +43,46 @@ def shown(package: bytes) -> str:
     head, tail = package[: spec.HEADER_BYTES], package[-spec.TRAILER_BYTES :]
     lines = [json.dumps(rollout.decode()), json.dumps(manifest), head.hex(" "), tail.hex(" ")]
     return "".join(f"{line}\n" for line in lines)
+
+
+def held(tmp_path: Path) -> str:
+    """What a home tells that took the package of the page, as the page of it shows it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "package").write_bytes(example())
+    call("sync", tmp_path / "package", "--execute", "--no-prime", "--codex-home", home)
+    done = call("have", "--codex-home", home)
+    assert done.exit_code == 0, done.err
+    return json.dumps(json.loads(done.out), indent=2) + "\n"
+
+
+def test_what_a_home_has_is_as_its_page_says(tmp_path: Path) -> None:
+    text = HAVE_PAGE.read_text(encoding="utf-8")
+    [block] = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    assert block == held(tmp_path)
+    known = fingerprint({TINY.id: TINY.data()}, TINY.id)
+    [second, first] = [[count, known.links[count - 1]] for count in (2, 1)]
+    digest = hashlib.sha256(b'{"archived":false}').hexdigest()
+    origin = {"session_id": TINY.id, "metadata": {"unknown": digest}}
+    session = {
+        "session_id": TINY.id,
+        "history_mode": "paginated",
+        "entries": 2,
+        "links": [second, first],
+        "metadata": hashlib.sha256(b'{"archived":false,"name":null}').hexdigest(),
+        "origins": [origin],
+    }
+    document = json.loads(block)
+    assert fits("have", document)
+    assert document == {
+        "format": "codex-session-sync/have/1",
+        "fingerprint_version": 2,
+        "home": None,
+        "lineages": [{"lineage_id": known.lineage_id, "sessions": [session]}],
+    }
+    # Each key has its row.
+    for key in (*document, "lineage_id", "sessions", *session, *origin):
+        assert f"\n| `{key}` |" in text, key
 
 
 def test_the_example_is_that_of_the_page() -> None:
@@ -99,4 +141,8 @@ def test_frames_of_raw_blocks_are_zstandard() -> None:
 if __name__ == "__main__":
     TEXT = PAGE.read_text(encoding="utf-8")
     BLOCK = f"```text\n{shown(example())}```"
+    with tempfile.TemporaryDirectory() as made:
+        HELD = f"```json\n{held(Path(made))}```"
+    TEXT_OF_HAVE = HAVE_PAGE.read_text(encoding="utf-8")
+    HAVE_PAGE.write_text(re.sub(r"```json\n.*?```", lambda _: HELD, TEXT_OF_HAVE, flags=re.DOTALL))
     PAGE.write_text(re.sub(r"```text\n.*?```", lambda _: BLOCK, TEXT, flags=re.DOTALL))

@@ -29,6 +29,7 @@ from codex_session_sync.codex.state_db import open_for_reading
 from codex_session_sync.journal.log import Journal
 from codex_session_sync.journal.playback import undo_all
 from crash.faults import POINTS, Fault, faulty, nth
+from rolling import Rolling
 from workbench import Outcome, add_rows, call, environment, make_database, tree, with_tools
 
 DAY = 24 * 60
@@ -315,7 +316,7 @@ class Driver:
     process: subprocess.Popen[str]
     batch: int = 2
 
-    def run(self, bed: Bed, fault: Fault, sent: str, *more: str | Path) -> int:
+    def run(self, bed: Bed | Rolling, fault: Fault, sent: str, *more: str | Path) -> int:
         """The exit code of the command line, or the signal that ended it, negated."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -334,10 +335,10 @@ class Driver:
 
 
 @contextmanager
-def driving(folder: Path) -> Iterator[Driver]:
-    """A server of processes with faults."""
+def driving(folder: Path, program: str = "faults.py") -> Iterator[Driver]:
+    """A server of processes with faults, at the points that ``program`` knows."""
     with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("faults.py"))],
+        [sys.executable, str(Path(__file__).with_name(program))],
         env=environment(folder),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

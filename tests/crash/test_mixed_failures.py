@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pytest
 
@@ -12,6 +13,7 @@ from codex_session_sync import commit, validation
 from codex_session_sync.locks import codex_thread_lock
 from crash.beds import LATER, MIXED, NEW, NO_SPACE, Bed, Twins, posix, strike
 from crash.faults import POINTS, faulty, nth
+from workbench import Outcome
 
 EXTENDED = ("plain", "packed", "moved", "torn", "away")
 APPENDED = ("plain", "moved", "torn")
@@ -32,17 +34,32 @@ STRUCK: dict[str, Sequence[str]] = {
 }
 """The steps, and whom of the package they concern."""
 
+
+class Stroke(NamedTuple):
+    """A failure at one step of one session of the package."""
+
+    key: str
+    name: str
+    when: str
+
+    @property
+    def victim(self) -> Session:
+        """The session."""
+        return LATER[self.key]
+
+
 ERRORS = [
-    (key, name, when)
+    Stroke(key, name, when)
     for name, keys in STRUCK.items()
     for when in POINTS[name].times()
     if (name, when) not in (("lock", "after"), ("sidecar", "half"))  # what only a kill leaves
     for key in keys
 ]
 INTERRUPTS = [
-    (key, name, when)
-    for key, name, when in ERRORS
-    if when == ("half" if (key, name, "half") in ERRORS else "after") and name != "lock"
+    one
+    for one in ERRORS
+    if one.when == ("half" if one._replace(when="half") in ERRORS else "after")
+    and one.name != "lock"
 ]
 RESULTS = {one.id: "fast_forwarded" for one in MIXED} | {
     LATER["apart"].id: "branched",
@@ -66,20 +83,21 @@ def others(victim: Session) -> tuple[Session, ...]:
     return tuple(one for one in MIXED if one is not victim)
 
 
-@pytest.mark.parametrize(("key", "name", "when"), ERRORS)
-def test_one_session_fails_and_the_others_are_written(
-    mixed: Bed,
-    mixed_twins: Twins,
-    monkeypatch: pytest.MonkeyPatch,
-    key: str,
-    name: str,
-    when: str,
-) -> None:
-    victim = LATER[key]
-    with monkeypatch.context() as patched:
-        struck = strike(patched, name, when, NO_SPACE, about(victim))
+def struck(mixed: Bed, stroke: Stroke, error: BaseException) -> Outcome:
+    """A sync in which a step fails, which it does."""
+    with pytest.MonkeyPatch.context() as patched:
+        hit = strike(patched, stroke.name, stroke.when, error, about(stroke.victim))
         outcome = mixed.sync()
-    assert struck
+    assert hit
+    return outcome
+
+
+@pytest.mark.parametrize("stroke", ERRORS, ids="-".join)
+def test_one_session_fails_and_the_others_are_written(
+    mixed: Bed, mixed_twins: Twins, stroke: Stroke
+) -> None:
+    victim = stroke.victim
+    outcome = struck(mixed, stroke, NO_SPACE)
     assert (outcome.exit_code, outcome.codes) == (1, ["write_failed"])
     results = {one["session_id"]: one["result"] for one in outcome.sessions.values()}
     assert results == RESULTS | {victim.id: "failed"}
@@ -88,22 +106,14 @@ def test_one_session_fails_and_the_others_are_written(
     mixed.completes(mixed_twins)
 
 
-@pytest.mark.parametrize(("key", "name", "when"), INTERRUPTS)
+@pytest.mark.parametrize("stroke", INTERRUPTS, ids="-".join)
 def test_an_interrupt_undoes_the_batch(
-    mixed: Bed,
-    mixed_twins: Twins,
-    monkeypatch: pytest.MonkeyPatch,
-    key: str,
-    name: str,
-    when: str,
+    mixed: Bed, mixed_twins: Twins, monkeypatch: pytest.MonkeyPatch, stroke: Stroke
 ) -> None:
-    victim = LATER[key]
     monkeypatch.setattr(commit, "BATCH_SESSIONS", 2)
-    with monkeypatch.context() as patched:
-        assert strike(patched, name, when, KeyboardInterrupt(), about(victim)) == []
-        outcome = mixed.sync()
+    outcome = struck(mixed, stroke, KeyboardInterrupt())
     assert (outcome.exit_code, outcome.codes) == (130, ["interrupted"])
-    written = MIXED[: MIXED.index(victim) // 2 * 2]
+    written = MIXED[: MIXED.index(stroke.victim) // 2 * 2]
     assert mixed.confirmed() == written
     assert mixed.state() == mixed_twins(written)
     mixed.old_bytes_stand()

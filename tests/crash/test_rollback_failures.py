@@ -7,11 +7,8 @@ them.
 from __future__ import annotations
 
 import errno
-import json
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +18,10 @@ import pytest
 
 from builders import Session
 from codex_session_sync import commit
+from crash.beds import Driver, driving, posix
 from crash.faults import faulty, nth
 from crash.rollback_faults import POINTS, ROLLBACK_POINTS
 from rolling import Rolling, compress, make_rolling
-from workbench import environment
-
-posix = pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
 
 DAY = 24 * 60
 OWN = Session(1, start=10, name="Own").say("Was here before")
@@ -90,29 +85,14 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("rollback_faults.py"))],
-        env=environment(tmp_path_factory.mktemp("driver")),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield process
-        assert process.stdin is not None
-        process.stdin.close()
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    with driving(tmp_path_factory.mktemp("driver"), "rollback_faults.py") as found:
+        yield found
 
 
-def struck(
-    driver: subprocess.Popen[str], bed: Rolling, fault: tuple[str, str, int], *command: str
-) -> bool:
+def struck(driver: Driver, bed: Rolling, fault: tuple[str, str, int], *command: str) -> bool:
     """Run a command with a kill; whether it was struck, and did not end well instead."""
-    assert driver.stdin is not None
-    assert driver.stdout is not None
-    arguments = (fault, "SIGKILL", 2, *command, "--json", "--codex-home", str(bed.home))
-    driver.stdin.write(json.dumps(arguments) + "\n")
-    driver.stdin.flush()
-    code = int(driver.stdout.readline())
+    code = driver.run(bed, fault, "SIGKILL", *command)
     assert code in (0, -signal.SIGKILL)
     return code != 0
 
@@ -147,7 +127,7 @@ STEPS = (
 
 @posix
 @pytest.mark.parametrize("name", STEPS)
-def test_a_kill_is_recovered(scene: Scene, driver: subprocess.Popen[str], name: str) -> None:
+def test_a_kill_is_recovered(scene: Scene, driver: Driver, name: str) -> None:
     command = ("rollback", scene.transaction, "--execute")
     for when in POINTS[name].times():
         for number in range(1, PASSAGES):
@@ -171,9 +151,7 @@ UNDOING = (
 @posix
 @pytest.mark.parametrize("name", UNDOING)
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_killed_recovery_is_recovered(
-    scene: Scene, driver: subprocess.Popen[str], name: str, when: str
-) -> None:
+def test_a_killed_recovery_is_recovered(scene: Scene, driver: Driver, name: str, when: str) -> None:
     for passed in (1, 2):
         for number in range(1, PASSAGES):
             bed = scene.reset()

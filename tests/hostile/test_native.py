@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ import pytest
 
 import package_by_spec as spec
 from builders import Session, session_id, write_snapshot
-from codex_session_sync.errors import ExitCode, PackageError
+from codex_session_sync.errors import PackageError
 from codex_session_sync.package.members import DEFAULT_LIMITS, parse_limits
 from codex_session_sync.package.reader import open_package
 from fingerprint_by_spec import fingerprint
-from workbench import add_rows, call, make_database, tree
+from hostile.refusing import places, refused
+from workbench import add_rows, call, make_database
 
 Json = dict[str, Any]
 
@@ -46,33 +47,6 @@ def home(tmp_path: Path) -> Path:
     found.mkdir()
     make_database(found)
     return found
-
-
-def refused(home: Path, data: bytes, *options: str) -> str:
-    """The message with which a package is refused; the home stays as it is."""
-    package = home.parent / "package"
-    package.write_bytes(data)
-    before = tree(home)
-    arguments = ("sync", package, "--execute", "--no-prime", "--codex-home", home, "--json")
-    outcome = call(*arguments, *options)
-    assert outcome.exit_code == ExitCode.PACKAGE, outcome.out
-    assert tree(home) == before
-    looked = call("inspect-package", package, "--codex-home", home, "--json")
-    assert looked.exit_code in (ExitCode.OK, ExitCode.PACKAGE), looked.out
-    [error] = outcome.envelope["errors"]
-    assert error["hint"]
-    return f"{error['code']}: {error['message']}"
-
-
-def places(data: bytes) -> Iterator[tuple[str, int, int]]:
-    """Each stretch of a package: what it is, where it begins and ends."""
-    manifest, _ = spec.read(data)
-    yield "header", 0, spec.HEADER_BYTES
-    for part in manifest["parts"]:
-        yield part["name"], part["offset"], part["offset"] + part["length"]
-    end = len(data) - spec.TRAILER_BYTES
-    yield "manifest", part["offset"] + part["length"], end
-    yield "trailer", end, len(data)
 
 
 # Damage

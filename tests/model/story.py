@@ -6,7 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from codex_session_sync.package.reader import open_package
 from codex_session_sync.packing.gathering import gather
 from codex_session_sync.packing.holdings import holdings
 from codex_session_sync.packing.known import load_known
-from codex_session_sync.packing.pack import pack
+from codex_session_sync.packing.pack import Manner, pack
+from codex_session_sync.packing.secrets import SecretScan
 from codex_session_sync.packing.selection import Filters, select
 from codex_session_sync.plan import make_plan
 from codex_session_sync.policy import Policy
@@ -258,9 +259,11 @@ class Story:
         document, notices = holdings(target)
         assert not notices
         have.write_text(json.dumps(document))
+        # So that what is known is compared as well, and not left out.
+        known = replace(load_known(have), copies={})
         found = gather(CodexHome(source.path, source.path))
         selection = select(found, Filters(archived=True))
-        done = pack(found, selection, out, "native", known=load_known(have))
+        done = pack(found, selection, out, Manner(known=known), SecretScan(None))
         assert not done.failed
         assert not done.known
         return out

@@ -53,10 +53,10 @@ def test_what_the_first_tool_installed_follows_its_source(
     placed = [path.relative_to(home.home).as_posix() for path in rollout_files(home.home)]
     own = [path.relative_to(home.home).as_posix() for path in known]
     leave_journal(home.home, package, [path for path in placed if path not in own])
-    assert set(healthy(home)) == {"session_untracked"}
+    assert set(healthy(home)) == {"session_untracked", "row_incomplete"}
 
     assert adopt(home) == dict.fromkeys((named, archived, continued), "adopted")
-    assert healthy(home) == []
+    assert healthy(home) == ["row_incomplete"] * 3
     with source.app_server() as app:
         app.set_name(named, "A name")
         app.archive(archived)
@@ -65,13 +65,42 @@ def test_what_the_first_tool_installed_follows_its_source(
     assert answer.sessions[named]["follows"] == {"name": "A name"}
     assert answer.sessions[archived]["follows"] == {"archived": True}
     assert answer.sessions[continued]["result"] == "fast_forwarded"
-    # Codex 0.169.0 does not open what the tool installed, adopted or not: its rows lack columns.
+    # A fast-forward changes only what it must, and adds no columns to these rows.
     found = {row["id"]: row for row in rows(home.home, "threads")}
     assert found[named]["name"] == "A name"
     assert found[archived]["archived"]
     assert file_of(home.home, archived).parent.name == "archived_sessions"
-    assert healthy(home) == []
+    assert healthy(home) == ["row_incomplete"] * 3
     assert sync(home, packup(source.home, tmp_path / "again")).status == "no_op"
+
+
+@pytest.mark.parametrize("adopted", [True, False])
+def test_a_row_that_the_first_tool_wrote_is_mended(
+    source: CodexHome, home: CodexHome, tmp_path: Path, adopted: bool
+) -> None:
+    """Codex neither lists nor opens the session until a sync brings it, that tool's file away."""
+    session = source.exec("f: one")
+    package = packup(source.home, tmp_path / "package")
+    install(package, home.home)
+    path = file_of(home.home, session)
+    leave_journal(home.home, package, [path.relative_to(home.home).as_posix()])
+    if adopted:
+        assert adopt(home) == {session: "adopted"}
+    shown = view(home, [session])[session]
+    assert not shown.listed
+    assert shown.problem is not None
+    untracked = [] if adopted else ["session_untracked"]
+    assert healthy(home) == ["row_incomplete", *untracked]
+
+    path.unlink()
+    answer = sync(home, package)
+    assert answer.sessions[session]["result"] == "imported"
+    shown = view(home, [session])[session]
+    assert (shown.listed, shown.problem) == (True, None)
+    assert shown.turns == view(source, [session])[session].turns
+    assert healthy(home) == []
+    home.exec_resume(session, "f: two")
+    assert len(view(home, [session])[session].turns) == 2
 
 
 def test_a_plain_copy_is_adopted_with_its_package_and_back(

@@ -83,6 +83,17 @@ def test_every_file_is_in_the_package_as_it_is(source: Source, tmp_path: Path) -
     assert str(source.home.home).encode() not in text
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_nothing_of_codex_is_taken_for_a_secret(
+    source: Source, legacy_source: Source, tmp_path: Path, form: str
+) -> None:
+    """Its ids, digests, prompts and encrypted reasoning; what is not certain is not told either."""
+    for name, home in (("new", source), ("old", legacy_source)):
+        answer = packed(home, tmp_path / name, "--archived", "--format", form)
+        assert set(answer.sessions) == set(home.ids())
+        assert [s["secrets"] for s in answer.sessions.values()] == [[]] * len(answer.sessions)
+
+
 def test_the_same_home_gives_the_same_package(source: Source, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     packed(source, one)

@@ -106,7 +106,8 @@ def test_what_the_first_tool_brought_is_adopted(installed: Rolling) -> None:
         assert mapping["transaction_id"] == transaction
         assert mapping["metadata"]["adopted"]["archived"] == session.archived
         assert mapping["metadata"]["adopted"]["name"] is None
-    assert installed.call("sidecar-health", "--deep").envelope["data"]["healthy"]
+    found = installed.call("sidecar-health", "--deep").envelope["data"]["problems"]
+    assert {problem["code"] for problem in found} == {"row_incomplete"}, "adopting changes no row"
     [told] = installed.call("list-transactions").envelope["data"]["transactions"]
     assert (told["kind"], told["status"], told["counts"]) == ("adopt", "completed", {"adopted": 3})
 
@@ -164,7 +165,8 @@ def test_the_next_package_is_appended_as_after_a_sync(installed: Rolling) -> Non
     assert done.sessions[BEANS.id]["result"] == "fast_forwarded"
     assert done.sessions[BEANS.id]["follows"] == {"name": "Beans"}
     assert done.sessions[ROSES.id]["result"] == "skipped"
-    assert installed.call("sidecar-health", "--deep").envelope["data"]["healthy"]
+    found = installed.call("sidecar-health", "--deep").envelope["data"]["problems"]
+    assert {problem["code"] for problem in found} == {"row_incomplete"}, "adopting changes no row"
 
 
 # -- which sessions -----------------------------------------------------------------------------
@@ -291,7 +293,8 @@ def test_an_adoption_is_rolled_back_and_forth(installed: Rolling) -> None:
     assert installed.state() == before
     installed.undo(rollback)
     assert installed.state() == after
-    assert installed.call("sidecar-health", "--deep").envelope["data"]["healthy"]
+    found = installed.call("sidecar-health", "--deep").envelope["data"]["problems"]
+    assert {problem["code"] for problem in found} == {"row_incomplete"}, "adopting changes no row"
 
 
 def test_one_session_of_an_adoption_is_rolled_back(installed: Rolling) -> None:
@@ -324,3 +327,24 @@ def test_an_interrupted_adoption_is_recovered(installed: Rolling) -> None:
     assert installed.call("recover", "--execute").exit_code == 0
     assert installed.state() == before
     assert results(adopt(installed))[BEANS.id] == ("adopted", None)
+
+
+def test_the_database_is_of_no_concern_to_a_rollback(installed: Rolling) -> None:
+    """Codex holds it, or it is no database at all: nothing of it is to be undone."""
+    before = installed.state()
+    adopt(installed)
+    after = installed.state()
+    with closing(sqlite3.connect(installed.database)) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+        back = installed.call("rollback", "--latest", "--execute")
+        assert (back.exit_code, back.envelope["status"]) == (0, "ok"), back.envelope
+        connection.rollback()
+    assert installed.state() == before
+    data = installed.database.read_bytes()
+    installed.database.write_bytes(b"no database")
+    forth = installed.call("rollback", "--latest", "--execute")
+    assert (forth.exit_code, forth.envelope["status"]) == (0, "ok"), forth.envelope
+    assert installed.database.read_bytes() == b"no database"
+    installed.database.write_bytes(data)
+    assert installed.state() == after

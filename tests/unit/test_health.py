@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from builders import Session, dump, session_id
-from codex_session_sync.cli.main import COMMANDS
+from codex_session_sync.codex.rollout import MAX_LINE_BYTES
 from codex_session_sync.health.finding import REMEDIES
+from damages import changes, mend
 from installing import install_here
 from rolling import Rolling, compress, make_rolling
 from workbench import add_rows, call, tree
@@ -68,6 +69,12 @@ def edit(path: Path, **more: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_bytes()), **more}))
 
 
+def link(place: Path, away: Path) -> None:
+    """Move a file or folder away and leave a link to it."""
+    place.rename(away)
+    place.symlink_to(away)
+
+
 def folder_of(bed: Rolling) -> Path:
     """The folder of the one transaction."""
     [found] = bed.home.glob("session-sync/transactions/*")
@@ -105,6 +112,27 @@ def tamper_with_sidecar(bed: Rolling) -> None:
     path.write_text(path.read_text().replace('"Beans"', '"Peas"'))
 
 
+def spell_sidecar_otherwise(bed: Rolling) -> None:
+    """What another program makes of it that reads and writes it, and adds nothing."""
+    edit(sidecar_of(bed, BEANS))
+
+
+def double_mapping(bed: Rolling) -> None:
+    path = sidecar_of(bed, BEANS)
+    edit(path, mappings=json.loads(path.read_bytes())["mappings"] * 2)
+
+
+def end_sidecar_twice(bed: Rolling) -> None:
+    with sidecar_of(bed, BEANS).open("ab") as stream:
+        stream.write(b"\n")
+
+
+def put_folder_for_sidecar(bed: Rolling) -> None:
+    path = sidecar_of(bed, BEANS)
+    path.unlink()
+    path.mkdir()
+
+
 def lose_session(bed: Rolling) -> None:
     bed.path(ROSES).unlink()
     bed.do("DELETE FROM threads WHERE id = ?", ROSES.id)
@@ -127,7 +155,14 @@ def shorten_session(bed: Rolling) -> None:
 
 
 def install_session(bed: Rolling) -> None:
+    """Into a home of a Codex whose rows need no more than that tool writes."""
     install_here(bed.root, bed.home, [ELSEWHERE])
+    bed.do("UPDATE threads SET history_mode = 'paginated', preview = 'x' WHERE preview = ''")
+
+
+def install_bare_row(bed: Rolling) -> None:
+    install_here(bed.root, bed.home, [ELSEWHERE])
+    assert bed.call("adopt", "--execute").exit_code == 0
 
 
 def name_old_place(bed: Rolling) -> None:
@@ -187,6 +222,22 @@ def damage_database(bed: Rolling) -> None:
     bed.database.write_bytes(b"no database, and longer than a header is" * 20)
 
 
+def lengthen_transcript(bed: Rolling) -> None:
+    path = bed.path(ROSES)
+    path.write_bytes(b"")
+    os.truncate(path, MAX_LINE_BYTES + 2)
+
+
+def link_transcript(bed: Rolling) -> None:
+    link(bed.path(ROSES), bed.root / "roses.jsonl")
+
+
+def put_folder_for_index(bed: Rolling) -> None:
+    path = bed.home / "session_index.jsonl"
+    path.unlink()
+    path.mkdir()
+
+
 def by_hand(bed: Rolling, problem: dict[str, Any]) -> None:
     """What the remedy says where no command does it: the file goes."""
     path = bed.home / problem["path"]
@@ -200,16 +251,20 @@ def link_home(bed: Rolling, _: dict[str, Any]) -> None:
     bed.do("UPDATE threads SET rollout_path = replace(rollout_path, '/old/', ?)", f"{old}/")
 
 
+def unlink_transcript(bed: Rolling, _: dict[str, Any]) -> None:
+    path = bed.path(ROSES)
+    path.unlink()
+    (bed.root / "roses.jsonl").rename(path)
+
+
 def away_then_sync(bed: Rolling, problem: dict[str, Any]) -> None:
     by_hand(bed, problem)
     run(bed, problem)
 
 
 def run(bed: Rolling, problem: dict[str, Any]) -> None:
-    """The command that is named, unless it is not part of the program yet."""
+    """The command that is named."""
     command = problem["command"].removeprefix("codex-session-sync ")
-    if command.split()[0] not in COMMANDS:
-        pytest.skip(f"there is no {command.split()[0]} yet")
     package = bed.package(BEANS, ROSES, ELSEWHERE, ELSEWHERE.fork(9).say("Fork"))
     words = [str(package) if word == "PKG" else word for word in command.split()]
     done = call(*words, "--json", "--codex-home", bed.home)
@@ -225,10 +280,15 @@ DAMAGES: list[tuple[Callable[[Rolling], None], str, Mend | None]] = [
     (put_sidecar_under_another_name, "sidecar_misplaced", by_hand),
     (lose_sidecar, "sidecar_missing", run),
     (tamper_with_sidecar, "sidecar_unlike_journal", run),
+    (spell_sidecar_otherwise, "sidecar_unlike_journal", run),
+    (double_mapping, "sidecar_unlike_journal", run),
+    (end_sidecar_twice, "sidecar_unlike_journal", run),
+    (put_folder_for_sidecar, "sidecar_invalid", run),
     (lose_session, "mapping_session_missing", run),
     (replace_session, "mapping_line_lost", run),
     (shorten_session, "session_shortened", run),
     (install_session, "session_untracked", run),
+    (install_bare_row, "row_incomplete", away_then_sync),
     (name_old_place, "row_elsewhere", link_home),
     (lose_transcript, "row_without_transcript", run),
     (name_nobody, "name_without_session", run),
@@ -239,7 +299,10 @@ DAMAGES: list[tuple[Callable[[Rolling], None], str, Mend | None]] = [
     (leave_temporary, "leftover", by_hand),
     (leave_folder, "leftover", by_hand),
     (damage_transcript, "transcript_invalid", away_then_sync),
+    (lengthen_transcript, "transcript_line_too_long", away_then_sync),
+    (link_transcript, "transcript_unreadable", unlink_transcript),
     (damage_database, "database_unreadable", None),
+    (put_folder_for_index, "not_a_file", by_hand),
 ]
 
 
@@ -267,12 +330,58 @@ def test_every_code_has_a_damage_here() -> None:
         "mapping_line_changed",
         "path_escapes_home",
         "history_base_missing",
-        "transcript_unreadable",
-        "transcript_line_too_long",
         "database_busy",
         "database_not_writable",
     }
     assert {code for _, code, _ in DAMAGES} | elsewhere == set(REMEDIES)
+
+
+def test_every_command_that_is_named_is_run_here() -> None:
+    """Those of the two codes that are not among the damages are run below."""
+    ran = {code for _, code, mend in DAMAGES if mend in (run, away_then_sync)}
+    ran |= {"mapping_line_changed", "history_base_missing"}
+    assert {code for code, remedy in REMEDIES.items() if remedy.command} == ran
+
+
+@pytest.mark.parametrize("command", ["replay-transactions-sidecar", "rebuild-sidecar"])
+@pytest.mark.parametrize("damage", [spell_sidecar_otherwise, double_mapping, end_sidecar_twice])
+def test_what_says_the_same_in_other_bytes_is_put_back(
+    bed: Rolling, damage: Callable[[Rolling], None], command: str
+) -> None:
+    path = sidecar_of(bed, BEANS)
+    text = path.read_text()
+    damage(bed)
+    spelled = path.read_text()
+    said = call(command, "--codex-home", bed.home).out.decode()
+    assert f"written anew, saying the same: sidecar {path.stem}" in said
+    done = mend(bed.home, command)
+    assert changes(done) == [
+        {"lineage_id": path.stem, "damage": None, "mappings": [], "result": "written"}
+    ]
+    assert path.read_text() == text
+    assert codes(bed, "--deep") == []
+    bed.undo("--latest")
+    assert path.read_text() == spelled
+
+
+@pytest.mark.parametrize(
+    ("lacking", "told"),
+    [
+        ("history_mode = 'legacy'", "history_mode, so that Codex does not open it"),
+        ("preview = ''", "preview, so that Codex does not list it"),
+    ],
+)
+def test_what_a_row_lacks_is_named(bed: Rolling, lacking: str, told: str) -> None:
+    """Of what the first-import tool brought; Codex's own rows may be like that."""
+    install_session(bed)
+    bed.do(f"UPDATE threads SET {lacking} WHERE id IN (?, ?)", ELSEWHERE.id, BEANS.id)
+    assert bed.call("adopt", "--execute").exit_code == 0
+    [problem] = problems(bed)
+    assert (problem["code"], problem["session_id"]) == ("row_incomplete", ELSEWHERE.id)
+    assert problem["message"].endswith(f" without {told}")
+    bed.do("UPDATE threads SET preview = '', first_user_message = ''")
+    bed.do("UPDATE threads SET history_mode = 'paginated'")
+    assert codes(bed) == []
 
 
 # -- what needs more than one look --------------------------------------------------------------
@@ -301,17 +410,26 @@ def test_what_was_lost_between_two_syncs_shows_in_a_deep_check(bed: Rolling) -> 
     assert codes(bed, "--deep") == []
 
 
+def test_a_sidecar_that_a_rollback_removed_comes_back(bed: Rolling) -> None:
+    """From a backup, say; the session is here again as well."""
+    path, session = sidecar_of(bed, BEANS), bed.path(BEANS)
+    text, data = path.read_bytes(), session.read_bytes()
+    bed.undo("--latest")
+    session.parent.mkdir(parents=True, exist_ok=True)
+    session.write_bytes(data)
+    path.write_bytes(text)
+    [problem] = problems(bed)
+    assert problem["code"] == "sidecar_unlike_journal"
+    run(bed, problem)
+    assert codes(bed, "--deep") == []
+    assert not path.exists()
+
+
 def test_a_lost_journal_is_told_of(bed: Rolling) -> None:
     shutil.rmtree(bed.home / "session-sync" / "transactions")
     done = bed.call("sidecar-health", "--deep")
     assert done.envelope["data"]["healthy"]
     assert [w["code"] for w in done.envelope["warnings"]] == ["journal_incomplete"]
-
-
-def link(place: Path, away: Path) -> None:
-    """Move a file or folder away and leave a link to it."""
-    place.rename(away)
-    place.symlink_to(away)
 
 
 @pytest.mark.parametrize("place", ["", "sidecars", "transactions", "transactions/*", "sidecars/*"])

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ from codex_session_sync.locks import (
     codex_thread_lock,
     home_lock,
 )
-from workbench import call_process, environment, tree
+from workbench import call_process, environment, holding, tree
 
 HOLD = """
 import sys
@@ -44,23 +44,9 @@ def sync_dir(tmp_path: Path) -> Path:
     return tmp_path / "home" / "session-sync"
 
 
-@contextmanager
-def held(sync_dir: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process holds the home; it lets go when told, or when it is killed."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(sync_dir)],
-        env=environment(sync_dir.parent.parent),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        try:
-            yield process
-        finally:
-            process.stdin.close()
+def held(sync_dir: Path) -> AbstractContextManager[subprocess.Popen[str]]:
+    """Another process holds the home."""
+    return holding(HOLD, sync_dir, env=environment(sync_dir.parent.parent))
 
 
 def take(sync_dir: Path) -> None:
@@ -223,27 +209,14 @@ WRITE = """
 import fcntl, sys
 with open(sys.argv[1], "ab") as stream:
     fcntl.flock(stream, fcntl.LOCK_EX)
-    print("writing", flush=True)
+    print("held", flush=True)
     sys.stdin.read()
 """
 
 
-@contextmanager
-def codex_writing(path: Path) -> Iterator[subprocess.Popen[str]]:
+def codex_writing(path: Path) -> AbstractContextManager[subprocess.Popen[str]]:
     """Another process has a session open, as Codex has it."""
-    with subprocess.Popen(
-        [sys.executable, "-c", WRITE, str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "writing\n"
-        try:
-            yield process
-        finally:
-            process.stdin.close()
+    return holding(WRITE, path)
 
 
 @pytest.fixture

@@ -74,11 +74,7 @@ def test_a_rollback_is_rolled_back(bed: Rolling) -> None:
     then = bed.state()
     second = bed.sync(BEANS.say("More"), ROSES.say("Red ones"))
     later = bed.state()
-    back = bed.undo(second)
-    assert bed.state() == then
-    again = bed.undo(back)
-    assert bed.state() == later
-    bed.undo(again)
+    bed.undo(bed.back_and_forth(second, then, later))
     assert bed.state() == then
     first_back = bed.undo(first)
     bed.undo(first_back)

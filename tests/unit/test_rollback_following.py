@@ -51,11 +51,7 @@ def test_what_followed_alone_goes_back_and_comes_again(bed: Rolling, more: dict[
     before = bed.state()
     second = synced(bed, source(bed, 2, replace(BEANS, **more), ROSES, branch="b"))
     after = bed.state()
-    back = bed.undo(second)
-    assert bed.state() == before
-    again = bed.undo(back)
-    assert bed.state() == after
-    bed.undo(again)
+    bed.undo(bed.back_and_forth(second, before, after))
     bed.undo(first)
     assert len(bed.state()["threads"]) == 1
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from codex_session_sync.model import Row
 from workbench import (
     add_rows,
     environment,
+    holding,
     insert,
     leave_log,
     make_database,
@@ -163,7 +164,7 @@ def test_a_database_that_vanishes_is_not_made_again(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = home / "state_5.sqlite"
-    monkeypatch.setattr(Path, "exists", lambda _: True)
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
     with pytest.raises(HomeError) as caught, open_for_writing(path):
         pass
     monkeypatch.undo()
@@ -385,22 +386,9 @@ sys.stdin.read()
 """
 
 
-@contextmanager
-def held(path: Path, how: str) -> Iterator[None]:
+def held(path: Path, how: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """Another process has a transaction open on the database."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path), how],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        try:
-            yield
-        finally:
-            process.stdin.close()
+    return holding(HOLDER, path, how)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from builders import Session, dump, session_id, write_snapshot
+from rolling import compress
 from workbench import add_rows, call, make_database, tree
 
 ONE = Session(1, name="n").say("one")
@@ -197,8 +199,13 @@ def test_the_title_in_the_index_is_no_name(machines: list[Machine]) -> None:
     assert b.takes(a.put(GOES_ON))[ONE.id]["follows"] == {"name": "n"}
 
 
+@pytest.mark.parametrize("archived", [True, False])
+@pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize("copy_extends", [True, False])
-def test_of_two_copies_one_brings_the_name(machines: list[Machine], copy_extends: bool) -> None:
+def test_of_two_copies_one_brings_the_name(
+    machines: list[Machine], copy_extends: bool, compressed: bool, archived: bool
+) -> None:
+    """Where the other one extends a compressed file, there is a plain one in its place by then."""
     a, b, _ = machines
     copy = replace(ONE, number=2)
     a.put(ONE, copy, moment=1000)
@@ -207,12 +214,24 @@ def test_of_two_copies_one_brings_the_name(machines: list[Machine], copy_extends
     a.put(GOES_ON, replace(GOES_ON, number=2), moment=2000)
     b.takes(a)
     third = GOES_ON.say("three")
-    named = replace(GOES_ON, name="named", archived=True)
+    if compressed:
+        compress(b.path / GOES_ON.relative_path)
+    named = replace(GOES_ON, name="named", archived=archived)
     a.put(named, replace(third if copy_extends else GOES_ON, number=2, name="copy"), moment=3000)
-    (a.path / GOES_ON.relative_path).unlink(missing_ok=True)
+    if archived:
+        (a.path / GOES_ON.relative_path).unlink()
     found = b.takes(a)
-    assert found[ONE.id]["follows"] == {"name": "named", "archived": True}
-    assert b.row(ONE.id)["name"] == "named"
-    kept = (b.path / named.relative_path).read_bytes()
+    follows = {"name": "named"} | ({"archived": True} if archived else {})
+    assert found[ONE.id]["follows"] == follows
+    assert {one["result"] for one in found.values()} <= {"fast_forwarded", "skipped"}
+    row = b.row(ONE.id)
+    assert (row["name"], row["archived"]) == ("named", archived)
+    [path] = b.path.glob(f"*sessions/**/{named.file_name}*")
+    assert (path.parent.name == "archived_sessions") == archived
+    assert path.suffix == (".zst" if compressed and not copy_extends else ".jsonl")
+    assert row["rollout_path"].removesuffix(".zst") == str(path).removesuffix(".zst")
+    kept = path.read_bytes()
+    if path.suffix == ".zst":
+        kept = zstandard.ZstdDecompressor().decompress(kept)
     assert kept.startswith(GOES_ON.data())
     assert (b"answer to: three" in kept) == copy_extends

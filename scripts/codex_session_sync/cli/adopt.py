@@ -26,7 +26,7 @@ from ..sidecars.adopt import (
     plan_local,
     plan_packaged,
 )
-from .options import common, home_of, optional_package
+from .options import common, execute_option, home_of, optional_package
 
 
 @click.command("adopt")
@@ -39,11 +39,12 @@ from .options import common, home_of, optional_package
     help="Only this session, of the home or of the package; may be repeated.",
 )
 @click.option("--all", "every", is_flag=True, help="Every session of the home, or of the package.")
-@click.option("--execute", "do_it", is_flag=True, help="Do it. Without this, only plan.")
+@execute_option
 @common
 def command(
     pkg: Path | None,
     limits: tuple[str, ...],
+    identities: tuple[Path, ...],
     sessions: tuple[str, ...],
     every: bool,
     do_it: bool,
@@ -65,7 +66,7 @@ def command(
     with ExitStack() as stack:
         package = None
         if pkg is not None:
-            package = stack.enter_context(open_package(pkg, parse_limits(limits)))
+            package = stack.enter_context(open_package(pkg, parse_limits(limits), identities))
         known = home.sync_dir.exists()
         if do_it and known:
             stack.enter_context(home_lock(home.sync_dir, "adopt"))

@@ -35,6 +35,7 @@ from .options import (
 def command(
     pkg: Path,
     limits: tuple[str, ...],
+    identities: tuple[Path, ...],
     sessions: tuple[str, ...],
     on_diverged: Diverged,
     on_collision: Collision,
@@ -53,7 +54,7 @@ def command(
     """
     del as_json
     home = home_of(codex_home)
-    with open_package(pkg, parse_limits(limits)) as package:
+    with open_package(pkg, parse_limits(limits), identities) as package:
         total = sum(file.size for file in package.tree.files.values())
         with byte_progress("reading", total) as progress:
             choices = Choices(on_diverged, on_collision)

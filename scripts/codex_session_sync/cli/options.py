@@ -29,17 +29,32 @@ def common(function: Decorated) -> Decorated:
     )(function)
 
 
+def execute_option(function: Decorated) -> Decorated:
+    """``--execute``, without which no command writes to a home."""
+    return click.option(
+        "--execute", "do_it", is_flag=True, help="Do it. Without this, only say what would be done."
+    )(function)
+
+
 def package_argument(function: Decorated) -> Decorated:
-    """``PKG``: a package of any kind; and ``--limit``, which guards its reading."""
+    """``PKG``: a package of any kind; ``--limit``, which guards its reading; ``--identity``."""
     return _package(function, required=True)
 
 
 def optional_package(function: Decorated) -> Decorated:
-    """``PKG`` and ``--limit``, where a command has work without a package too."""
+    """``PKG`` and its options, where a command has work without a package too."""
     return _package(function, required=False)
 
 
 def _package(function: Decorated, *, required: bool) -> Decorated:
+    function = click.option(
+        "--identity",
+        "identities",
+        multiple=True,
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="A private key of age or SSH that opens an encrypted package; may be repeated.",
+    )(function)
     function = click.option(
         "--limit",
         "limits",

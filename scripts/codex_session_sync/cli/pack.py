@@ -10,14 +10,16 @@ import click
 from ..codex.rollout import parse_time
 from ..errors import ExitCode, UsageError
 from ..model import Json
+from ..package.encryption import read_recipients
 from ..packing.gathering import gather
 from ..packing.known import load_known
 from ..packing.native import Packed
 from ..packing.output import require_free
-from ..packing.pack import Format, Outcome, pack
+from ..packing.pack import Format, Manner, Outcome, pack
 from ..packing.selection import Filters, Selection, select
 from ..report.envelope import Problem, Report
 from ..report.progress import byte_progress
+from . import secrets_told
 from .options import common, home_of
 
 COMMAND = "pack"
@@ -62,6 +64,18 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetim
     help="The kind of package; transfer-v1 becomes a folder or an archive by OUT's suffix.",
 )
 @click.option(
+    "--allow-secrets",
+    is_flag=True,
+    help="Pack also what is certainly a secret: a token, a key, a password.",
+)
+@click.option(
+    "--recipient",
+    "recipients",
+    multiple=True,
+    metavar="KEY",
+    help="Encrypt with age to this public key, age1... or ssh-ed25519 ...; repeatable.",
+)
+@click.option(
     "--have",
     "have",
     metavar="FILE",
@@ -76,20 +90,25 @@ def command(
     since: datetime | None,
     archived: bool,
     form: Format,
+    allow_secrets: bool,
+    recipients: tuple[str, ...],
     have: Path | None,
     codex_home: str | None,
     as_json: bool,
 ) -> Report:
     """Write sessions of this home to a package that another home can sync. The home is only read.
 
-    A fork brings the sessions that it continues, a subagent the one that spawned it. With --have
-    only a home that has the rest can take the package.
+    A fork brings the sessions that it continues, a subagent the one that spawned it. Tokens,
+    private keys and the like are looked for in all of it; where there are some, nothing is
+    written unless --allow-secrets is given.
+    With --have only a home that has the rest can take the package.
 
     \b
     Examples:
       codex-session-sync pack -o everything.csync --archived
       codex-session-sync pack -o garden.csync --cwd ~/garden --since 2026-03-01
       codex-session-sync pack -o garden.tar.zst --format transfer-v1
+      codex-session-sync pack -o garden.csync.age --recipient age1...
       codex-session-sync pack -o news.csync --have have.json
     """
     del as_json
@@ -101,33 +120,49 @@ def command(
         )
     home = home_of(codex_home)
     require_free(out, home)
+    keys = read_recipients(recipients) if recipients else []
     known = load_known(have) if have is not None else None
     found = gather(home)
     selection = select(found, Filters(sessions, cwds, since, archived))
+    secrets, unseen = secrets_told.scan_for(may_lack=allow_secrets)
     # Every file is read to be understood and again to be copied.
     total = 2 * sum(session.file.size for session in selection.sessions if session.file)
     with byte_progress("packing", total) as progress:
-        outcome = pack(found, selection, out, form, progress, known)
+        manner = Manner(form, keys, allow_secrets, known)
+        outcome = pack(found, selection, out, manner, secrets, progress)
+    failed = tuple(Problem(e.code, e.message, e.hint, e.session_id) for e in outcome.failed)
+    data = _data(outcome, selection)
+    notices = (*found.notices, *unseen, *secrets_told.suspected(outcome))
+    if outcome.stopped:
+        stopped = secrets_told.stopped(outcome)
+        return Report(COMMAND, "error", data, ExitCode.USAGE, notices, (*stopped, *failed))
     return Report(
         COMMAND,
-        "partial" if outcome.failed else "ok" if outcome.package else "no_op",
-        _data(outcome, selection),
-        ExitCode.PARTIAL if outcome.failed else ExitCode.OK,
-        errors=tuple(Problem(e.code, e.message, e.hint, e.session_id) for e in outcome.failed),
+        "partial" if failed else "ok" if outcome.package else "no_op",
+        data,
+        ExitCode.PARTIAL if failed else ExitCode.OK,
+        (*notices, *secrets_told.allowed(outcome)),
+        failed,
     )
 
 
 def _data(outcome: Outcome, selection: Selection) -> Json:
+    secrets: dict[str, list[Json]] = {}
+    for secret in outcome.secrets:
+        secrets.setdefault(secret.session_id, []).append(secret.to_json())
     return {
         "package": outcome.package,
-        "sessions": [_session(one, selection) for one in outcome.sessions],
+        "sessions": [
+            _session(one, selection) | {"secrets": secrets.get(one.session.session_id, [])}
+            for one in outcome.sessions
+        ],
         "known": outcome.known,
     }
 
 
 def _session(packed: Packed, selection: Selection) -> Json:
-    session, facts = packed.session, packed.outline.facts
-    title = session.name or (session.row or {}).get("title") or facts.first_user_message
+    session = packed.session
+    title = session.name or (session.row or {}).get("title") or packed.first_words
     words = " ".join(str(title).split()) if title else None
     return {
         "session_id": session.session_id,
@@ -135,9 +170,9 @@ def _session(packed: Packed, selection: Selection) -> Json:
         "name": session.name,
         "title": words and words[:120],
         "archived": session.archived,
-        "entries": len(packed.outline.chain),
-        "turns": facts.turns,
-        "updated_at": facts.last_timestamp,
+        "entries": packed.entries,
+        "turns": packed.turns,
+        "updated_at": packed.last_timestamp,
         "bytes": packed.size,
         "base_entries": packed.base.entries if packed.base else 0,
     }

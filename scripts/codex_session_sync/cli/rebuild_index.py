@@ -21,7 +21,7 @@ from ..model import Notice
 from ..recovery import require_none_interrupted, unfinished_notices
 from ..report.envelope import Report, Status
 from ..report.progress import byte_progress
-from .options import common, home_of
+from .options import common, execute_option, home_of
 
 COMMAND = "rebuild-index"
 MAX_THREADS = 100
@@ -60,7 +60,7 @@ class Request:
     "--ignore-history-max-bytes", is_flag=True, help="Keep all, whatever config.toml limits."
 )
 @click.option("--no-backup", is_flag=True, help="Do not keep the files that are replaced.")
-@click.option("--execute", "do_it", is_flag=True, help="Do it. Without this, only tell.")
+@execute_option
 @common
 def command(
     only: Only,

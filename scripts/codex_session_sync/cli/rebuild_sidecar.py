@@ -9,12 +9,12 @@ import click
 from ..report.envelope import Report
 from ..report.progress import byte_progress
 from ..sidecars.rebuilding import plan_rebuild
-from .options import common, home_of
+from .options import common, execute_option, home_of
 from .rewriting import rewriting_report
 
 
 @click.command("rebuild-sidecar")
-@click.option("--execute", "do_it", is_flag=True, help="Do it. Without this, only show.")
+@execute_option
 @common
 def command(do_it: bool, codex_home: str | None, as_json: bool) -> Report:
     """Make the sidecars anew from the journal, the transcripts, and what sidecars are left.

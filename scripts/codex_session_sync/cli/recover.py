@@ -8,11 +8,11 @@ from ..journal.log import Journal
 from ..locks import home_lock
 from ..recovery import find_interrupted, recover
 from ..report.envelope import Report
-from .options import common, home_of
+from .options import common, execute_option, home_of
 
 
 @click.command("recover")
-@click.option("--execute", "do_it", is_flag=True, help="Do it. Without this, only tell.")
+@execute_option
 @common
 def command(do_it: bool, codex_home: str | None, as_json: bool) -> Report:
     """Undo what an interrupted transaction had not confirmed; what it had confirmed stands."""

@@ -6,12 +6,12 @@ import click
 
 from ..report.envelope import Report
 from ..sidecars.retelling import plan_replay
-from .options import common, home_of
+from .options import common, execute_option, home_of
 from .rewriting import rewriting_report
 
 
 @click.command("replay-transactions-sidecar")
-@click.option("--execute", "do_it", is_flag=True, help="Do it. Without this, only show.")
+@execute_option
 @common
 def command(do_it: bool, codex_home: str | None, as_json: bool) -> Report:
     """Make the sidecars what the journal says, whatever the transcripts tell.

@@ -16,7 +16,7 @@ from ..recovery import require_none_interrupted, unfinished_notices
 from ..report.envelope import Problem, Report, Status
 from ..rollback.plan import ALREADY, RollbackPlan, newest, plan_rollback
 from ..rollback.unwinding import Outcome, undoing_json, unwind
-from .options import common, home_of
+from .options import common, execute_option, home_of
 
 
 @click.command("rollback")
@@ -29,7 +29,7 @@ from .options import common, home_of
     metavar="ID",
     help="Only this session of the transaction; may be repeated.",
 )
-@click.option("--execute", "do_it", is_flag=True, help="Do it. Without this, only plan.")
+@execute_option
 @common
 def command(
     transaction_id: str | None,

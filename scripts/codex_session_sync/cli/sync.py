@@ -33,6 +33,7 @@ from ..verdict import Choices, Collision, Diverged
 from .options import (
     choice_options,
     common,
+    execute_option,
     home_of,
     outcome_problems,
     package_argument,
@@ -47,7 +48,7 @@ from .options import (
 @package_argument
 @session_option
 @choice_options
-@click.option("--execute", "do_it", is_flag=True, help="Do it. Without this, only plan.")
+@execute_option
 @click.option(
     "--trust-package",
     is_flag=True,
@@ -70,6 +71,7 @@ from .options import (
 def command(
     pkg: Path,
     limits: tuple[str, ...],
+    identities: tuple[Path, ...],
     sessions: tuple[str, ...],
     on_diverged: Diverged,
     on_collision: Collision,
@@ -96,7 +98,7 @@ def command(
     codex = None if no_prime else find_codex(codex_bin, os.environ)
     home = home_of(codex_home)
     with ExitStack() as stack:
-        package = stack.enter_context(open_package(pkg, parse_limits(limits)))
+        package = stack.enter_context(open_package(pkg, parse_limits(limits), identities))
         known = home.sync_dir.exists()
         if do_it and known:
             stack.enter_context(home_lock(home.sync_dir, "sync"))

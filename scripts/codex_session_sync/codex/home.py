@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import HomeError
 from ..model import RolloutFile
+from ..regular import read_regular
 from .inventory import RolloutIndex, rollout_file
 from .rollout import RolloutName
 
@@ -18,6 +19,7 @@ ARCHIVED = "archived_sessions"
 INSTALLATION_ID = "installation_id"
 STATE_DB = "state_5.sqlite"
 HISTORY_DB = "thread_history_1.sqlite"
+GOALS_DB = "goals_1.sqlite"
 INDEX = "session_index.jsonl"
 CONFIG = "config.toml"
 
@@ -38,6 +40,11 @@ class CodexHome:
     def history_db(self) -> Path:
         """The database of shown turns (codex.thread_history); it may not exist."""
         return self.sqlite_home / HISTORY_DB
+
+    @property
+    def goals_db(self) -> Path:
+        """The database of goals (codex.goals); it may not exist."""
+        return self.sqlite_home / GOALS_DB
 
     @property
     def session_index(self) -> Path:
@@ -95,7 +102,7 @@ def open_home(path: Path, environ: Mapping[str, str]) -> CodexHome:
 def read_config(home: Path) -> Mapping[str, object]:
     """The parsed ``config.toml``; empty if there is none. Raises HomeError ``config_invalid``."""
     try:
-        return tomllib.loads((home / CONFIG).read_text(encoding="utf-8"))
+        return tomllib.loads(read_regular(home / CONFIG, follow=True).decode())
     except FileNotFoundError:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:

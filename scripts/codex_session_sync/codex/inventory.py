@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -14,19 +12,13 @@ import zstandard
 
 from ..errors import SessionError
 from ..model import HistoryBase, Json, RolloutFile, Slice
+from ..regular import open_regular
 from .rollout import META, Line, history_base, parse_name, parse_record, read_lines
 
 SegmentLookup = Callable[[str], RolloutFile | None]
 """Finds the rollout file of a segment id, None if there is none."""
 
 MAX_HISTORY_DEPTH = 1000
-
-_READ_REGULAR = (
-    os.O_RDONLY
-    | getattr(os, "O_BINARY", 0)
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_NONBLOCK", 0)
-)
 
 
 class RolloutIndex:
@@ -104,13 +96,9 @@ def open_rollout(file: RolloutFile) -> BinaryIO:
     Raises SessionError ``transcript_unreadable``: a link or a pipe is not followed or waited for.
     """
     try:
-        descriptor = os.open(file.path, _READ_REGULAR)
+        stream = open_regular(file.path)
     except OSError as error:
         raise _unreadable(file, error.strerror) from error
-    stream = os.fdopen(descriptor, "rb")
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        stream.close()
-        raise _unreadable(file, "not a regular file")
     if not file.compressed:
         return stream
     reader: BinaryIO = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(

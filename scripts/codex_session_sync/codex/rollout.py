@@ -37,6 +37,8 @@ MAX_LINE_BYTES = 64 << 20
 MAX_DEPTH = 127
 """How deep Codex reads objects and arrays in each other, the record itself being the first."""
 
+_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"{["))
+
 _SHOWN = {
     "user_message": "UserMessage",
     "agent_message": "AgentMessage",
@@ -149,7 +151,7 @@ def parse_record(data: bytes) -> Json | None:
     ordinal = record.get("ordinal")
     if ordinal is not None and (type(ordinal) is not int or ordinal < 0):
         return None
-    brackets = data.count(b"{") + data.count(b"[")
+    brackets = len(data.translate(None, _ALL_BUT_BRACKETS))
     return None if brackets > MAX_DEPTH and _too_deep(record) else record
 
 

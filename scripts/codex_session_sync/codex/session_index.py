@@ -9,6 +9,7 @@ from typing import BinaryIO
 import orjson
 
 from ..model import Row
+from ..regular import open_if_any
 from .rollout import SESSION_ID
 
 
@@ -30,12 +31,21 @@ def parse_index_line(line: bytes) -> tuple[str, str] | None:
 
 
 def read_index(path: Path) -> dict[str, str]:
-    """The names in an index file; empty if there is none."""
-    try:
-        with path.open("rb") as stream:
-            return read_names(stream)
-    except FileNotFoundError:
+    """The names in an index file; empty if there is none. Raises HomeError ``not_a_file``."""
+    stream = open_if_any(path)
+    if stream is None:
         return {}
+    with stream:
+        return read_names(stream)
+
+
+def index_text(path: Path) -> bytes | None:
+    """An index file to the byte; None if there is none. Raises HomeError ``not_a_file``."""
+    stream = open_if_any(path)
+    if stream is None:
+        return None
+    with stream:
+        return stream.read()
 
 
 def shown_name(row: Row | None, index_name: str | None) -> str | None:
@@ -69,13 +79,13 @@ def index_line(session_id: str, name: str, updated_at: str) -> bytes:
 def separator(path: Path) -> bytes:
     """What must be written before an appended entry: a newline if the last line is torn.
 
-    A torn last line would swallow the next entry.
+    A torn last line would swallow the next entry. Raises HomeError ``not_a_file``.
     """
-    try:
-        with path.open("rb") as stream:
-            return b"" if _ends_whole(stream) else b"\n"
-    except FileNotFoundError:
+    stream = open_if_any(path)
+    if stream is None:
         return b""
+    with stream:
+        return b"" if _ends_whole(stream) else b"\n"
 
 
 def _ends_whole(stream: BinaryIO) -> bool:

@@ -18,7 +18,12 @@ from ..model import Row
 
 BUSY_TIMEOUT_S = 10.0
 COPY_ATTEMPTS = 5
-KEY = {"threads": ("id",), "thread_dynamic_tools": ("thread_id", "position")}
+KEY = {
+    "threads": ("id",),
+    "thread_dynamic_tools": ("thread_id", "position"),
+    "thread_spawn_edges": ("child_thread_id",),
+    "thread_goals": ("thread_id",),
+}
 """The tables that are read and written, with their keys."""
 
 _VARIABLES = 500
@@ -168,33 +173,52 @@ class StateDb:
 
 
 @contextmanager
-def open_for_reading(path: Path) -> Iterator[StateDb | None]:
+def open_for_reading(path: Path, beside: Path | None = None) -> Iterator[StateDb | None]:
     """The database at ``path``, or None where there is none; no file beside it is made or changed.
 
-    A database with an unfinished write-ahead log is read from a private copy, since opening it
-    would write. Raises HomeError ``database_unreadable``.
+    The tables of the one at ``beside``, if there is one, are read as its own. A database with an
+    unfinished write-ahead log is read from a private copy, since opening it would write. Raises
+    HomeError ``database_unreadable``.
     """
-    if not path.exists():
+    if not _is_there(path):
         yield None
         return
-    log = path.with_name(path.name + "-wal")
-    with tempfile.TemporaryDirectory(prefix="codex-session-sync-") as scratch:
-        source, immutable = path, "1"
-        if log.exists() and log.stat().st_size:
-            source, immutable = _copy(path, log, Path(scratch)), "0"
-        uri = f"{source.absolute().as_uri()}?mode=ro&immutable={immutable}"
-        with _connected(uri, path) as connection:
-            yield StateDb(connection, path)
+    with (
+        tempfile.TemporaryDirectory(prefix="codex-session-sync-") as scratch,
+        _connected(_readable(path, Path(scratch)), path) as connection,
+    ):
+        if beside is not None and beside.exists():
+            _attach(connection, _readable(beside, Path(scratch)), beside)
+        yield StateDb(connection, path)
 
 
 @contextmanager
-def open_for_writing(path: Path) -> Iterator[StateDb | None]:
-    """The database at ``path`` for short transactions, or None where there is none."""
-    if not path.exists():
+def open_for_writing(path: Path, beside: Path | None = None) -> Iterator[StateDb | None]:
+    """The database at ``path`` for short transactions, or None where there is none.
+
+    The tables of the one at ``beside``, if there is one, are read and written with its own, in the
+    same transactions. Each of the two is then durable for itself.
+    """
+    if not _is_there(path):
         yield None
         return
     with _connected(f"{path.absolute().as_uri()}?mode=rw", path) as connection:
+        if beside is not None and beside.exists():
+            _attach(connection, f"{beside.absolute().as_uri()}?mode=rw", beside)
         yield StateDb(connection, path)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a database; SQLite would wait for a pipe. Raises HomeError."""
+    if path.is_file():
+        return True
+    if path.exists():
+        raise HomeError(
+            "database_unreadable",
+            f"{path} is not a regular file",
+            hint="move away what lies there, and let Codex make a new one",
+        )
+    return False
 
 
 @contextmanager
@@ -205,6 +229,23 @@ def _connected(uri: str, path: Path) -> Iterator[sqlite3.Connection]:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
             yield connection
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+
+
+def _readable(path: Path, scratch: Path) -> str:
+    """The URI under which a database is read without writing beside it."""
+    log = path.with_name(path.name + "-wal")
+    source, immutable = path, "1"
+    if log.exists() and log.stat().st_size:
+        source, immutable = _copy(path, log, scratch), "0"
+    return f"{source.absolute().as_uri()}?mode=ro&immutable={immutable}"
+
+
+def _attach(connection: sqlite3.Connection, uri: str, path: Path) -> None:
+    try:
+        connection.execute("ATTACH ? AS beside", (uri,))
+        connection.execute("SELECT 1 FROM beside.sqlite_master LIMIT 1").fetchone()
     except sqlite3.Error as error:
         raise _unusable(path, error) from error
 

@@ -16,7 +16,7 @@ from ..errors import HomeError, SessionError
 from ..journal.log import Journal
 from ..lineage.fingerprint import PROVENANCE
 from ..lineage.kinship import forked_from
-from ..lineage.sidecar import Mapping, mappings_of, read_sidecar, sidecar_files
+from ..lineage.sidecar import Mapping, mappings_of, read_sidecar, sidecar_lineages
 from ..local import LocalSessions
 from ..model import Json, Notice, PackagedSession, RolloutFile
 from ..packing.gathering import gather
@@ -101,7 +101,7 @@ class _Reading:
 
     def mappings(self) -> Iterator[Mapping]:
         """What sidecars say; one that is damaged is passed over with a notice."""
-        for lineage, _ in sidecar_files(self._home.sync_dir):
+        for lineage in sidecar_lineages(self._home.sync_dir):
             try:
                 text = read_sidecar(self._home.sync_dir, lineage)
                 yield from mappings_of(text, lineage) if text is not None else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +15,17 @@ from ..errors import HomeError
 from ..journal.log import Journal
 from ..journal.operations import MoveFile, PutDocument
 from ..lineage.fingerprint import FINGERPRINT_VERSION
+from ..lineage.sidecar import FOLDER as SIDECARS
 from ..lineage.sidecar import Mapping as SessionMapping
-from ..lineage.sidecar import lineage_of, mappings_of, sidecar_path
+from ..lineage.sidecar import is_sidecar_name, lineage_of, mappings_of, read_sidecar
 from ..model import Json
 from ..sidecars.retelling import retell
 from .finding import Finding
 
 _SYNC = "session-sync/"
-FOLDER = f"{_SYNC}sidecars"
+FOLDER = f"{_SYNC}{SIDECARS}"
 _ANY = ""
 """In place of a digest: whatever is there, it is as it was left."""
-
-NAME = re.compile(r"[0-9a-f]{32}\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def read_shelf(sync_dir: Path) -> Shelf:
 
     That ``session-sync`` itself is one, the check of the journal says.
     """
-    folder = sync_dir / "sidecars"
+    folder = sync_dir / SIDECARS
     if sync_dir.is_symlink():
         return Shelf({}, frozenset(), ())
     if folder.is_symlink():
@@ -63,10 +62,14 @@ def read_shelf(sync_dir: Path) -> Shelf:
     documents: dict[str, Document] = {}
     present: set[str] = set()
     findings: list[Finding] = []
+    if os.path.lexists(folder) and not folder.is_dir():
+        findings.append(_misplaced("it lies where the folder of the sidecars must be", FOLDER))
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        found = _read(path)
-        if NAME.fullmatch(path.name):
+        if is_sidecar_name(path.name):
             present.add(path.stem)
+            found = _read(sync_dir, path)
+        else:
+            found = _other(path)
         if isinstance(found, Document):
             documents[found.lineage] = found
         elif found is not None:
@@ -140,40 +143,52 @@ def against_journal(shelf: Shelf, confirmed: Mapping[str, str | None]) -> Iterat
             yield _unlike("this sidecar is not what the journal tells of", lineage)
 
 
-def _read(path: Path) -> Document | Finding | None:
-    """One file of the folder; None for a temporary one, which is looked for elsewhere."""
+def _other(path: Path) -> Finding | None:
+    """What has the name of no sidecar; None for a temporary file, which is looked for elsewhere."""
     shown = f"{FOLDER}/{path.name}"
     if path.is_symlink():
         return _link(shown)
     if path.name.startswith(".") and path.name.endswith(".tmp"):
         return None
-    if not NAME.fullmatch(path.name) or not path.is_file():
-        return Finding("sidecar_misplaced", "no sidecar has such a name", path=shown)
-    data = path.read_bytes()
-    version, lineage = _head(data)
-    if lineage is not None and sidecar_path(lineage) != f"sidecars/{path.name}":
-        return Finding(
-            "sidecar_misplaced",
-            f"this is the sidecar of lineage {lineage}, under the name of another",
-            lineage_id=lineage,
-            path=shown,
-        )
-    if version is not None and version != FINGERPRINT_VERSION:
-        return Finding(
-            "sidecar_outdated",
-            f"it has fingerprints of version {version}; this program has {FINGERPRINT_VERSION} "
-            "and does without it",
-            lineage_id=path.stem,
-            path=shown,
-        )
+    return _misplaced("no sidecar has such a name", shown)
+
+
+def _read(sync_dir: Path, path: Path) -> Document | Finding | None:
+    """One sidecar; None if it is gone meanwhile."""
+    lineage, shown = path.stem, f"{FOLDER}/{path.name}"
+    if path.is_symlink():
+        return _link(shown)
     try:
-        mappings = mappings_of(data.decode(), path.stem)
-    except (HomeError, UnicodeDecodeError) as error:
-        return Finding("sidecar_invalid", str(error), lineage_id=path.stem, path=shown)
-    return Document(path.stem, tuple(mappings), hashlib.sha256(data).hexdigest())
+        text = read_sidecar(sync_dir, lineage)
+        if text is None:
+            return None
+        finding = _foreign(text, lineage, shown)
+        if finding is not None:
+            return finding
+        mappings = mappings_of(text, lineage)
+    except HomeError as error:
+        return Finding("sidecar_invalid", error.message, lineage_id=lineage, path=shown)
+    return Document(lineage, tuple(mappings), hashlib.sha256(text.encode()).hexdigest())
 
 
-def _head(data: bytes) -> tuple[int | None, str | None]:
+def _foreign(text: str, lineage: str, shown: str) -> Finding | None:
+    """That a sidecar is of another lineage or version, if it says so."""
+    version, named = _head(text)
+    if named not in (None, lineage):
+        what = f"this is the sidecar of lineage {named}, under the name of another"
+        return _misplaced(what, shown, named)
+    if version in (None, FINGERPRINT_VERSION):
+        return None
+    return Finding(
+        "sidecar_outdated",
+        f"it has fingerprints of version {version}; this program has {FINGERPRINT_VERSION} "
+        "and does without it",
+        lineage_id=lineage,
+        path=shown,
+    )
+
+
+def _head(data: str) -> tuple[int | None, str | None]:
     """What a document says of its version and lineage, as far as it is one."""
     try:
         document: Any = orjson.loads(data)
@@ -182,12 +197,16 @@ def _head(data: bytes) -> tuple[int | None, str | None]:
     if not isinstance(document, dict):
         return None, None
     version, lineage = document.get("fingerprint_version"), document.get("lineage_id")
-    known = isinstance(lineage, str) and NAME.fullmatch(f"{lineage}.json")
+    known = isinstance(lineage, str) and is_sidecar_name(f"{lineage}.json")
     return version if type(version) is int else None, lineage if known else None
 
 
 def _digest(text: str | None) -> str | None:
     return None if text is None else hashlib.sha256(text.encode()).hexdigest()
+
+
+def _misplaced(what: str, path: str, lineage: str | None = None) -> Finding:
+    return Finding("sidecar_misplaced", what, lineage_id=lineage, path=path)
 
 
 def _link(path: str) -> Finding:

@@ -83,6 +83,7 @@ REMEDIES: Mapping[str, Remedy] = {
         "move the file or the home back there, or make that place a link to this one; a later "
         "package that extends the session sets its row right as well"
     ),
+    "row_incomplete": _AGAIN,
     "row_without_transcript": Remedy(
         "put the file back, or sync a package that has the session", "sync PKG --execute"
     ),
@@ -94,6 +95,7 @@ REMEDIES: Mapping[str, Remedy] = {
     "operation_invalid": _JOURNAL,
     "leftover": Remedy("remove it: nothing uses it"),
     "path_escapes_home": Remedy("put a folder or file of the home in the place of the link"),
+    "not_a_file": Remedy("move it away: Codex needs a file there, or none"),
     "transcript_invalid": _AGAIN,
     "transcript_unreadable": Remedy("check what the file is and who may read it"),
     "transcript_line_too_long": _AGAIN,

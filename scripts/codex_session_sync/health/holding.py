@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..codex.home import CodexHome
 from ..codex.inventory import RolloutIndex, read_head
-from ..codex.rollout import base_name
+from ..codex.rollout import base_name, history_mode
 from ..codex.session_index import read_index
 from ..codex.state_db import open_for_reading
 from ..errors import HomeError, SessionError
-from ..model import RolloutFile
+from ..model import Json, RolloutFile, Row
+from ..sidecars.first_import import Installed, installed_sessions
 from .finding import Finding, of_error
 
-COLUMNS = ("id", "rollout_path")
+COLUMNS = ("id", "rollout_path", "history_mode", "preview", "first_user_message")
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
     """The transcripts, row paths and names of a home, and what could not be read of them.
 
-    ``unreadable`` holds the sessions whose newest file does not begin as it must.
+    ``unreadable`` holds the sessions whose newest file does not begin as it must; ``installed``
+    what the first-import tool says that it brought.
     """
 
     home: CodexHome
@@ -30,6 +32,7 @@ class Holding:
     row_paths: Mapping[str, str]
     names: Mapping[str, str]
     unreadable: frozenset[str]
+    installed: Mapping[str, Installed]
     findings: tuple[Finding, ...] = field(default=())
 
     def tip(self, session_id: str) -> RolloutFile | None:
@@ -45,23 +48,36 @@ class Holding:
 
 
 def read_holding(home: CodexHome) -> Holding:
-    """The sessions of a home; a database that cannot be read is a finding."""
+    """The sessions of a home; a database or an index that cannot be read is a finding."""
     rollouts = home.rollouts()
     findings: list[Finding] = []
+    installed = installed_sessions(home.path)
     paths: dict[str, str] = {}
+    brought: dict[str, Row] = {}
     try:
-        paths = dict(_row_paths(home))
+        for row in _rows(home):
+            session_id = str(row["id"])
+            paths[session_id] = str(row.get("rollout_path"))
+            if session_id in installed:
+                brought[session_id] = row
     except HomeError as error:
         findings.append(of_error(error))
-    found = Holding(home, rollouts, paths, read_index(home.session_index), frozenset())
+    names: dict[str, str] = {}
+    try:
+        names = read_index(home.session_index)
+    except HomeError as error:
+        findings.append(of_error(error, path=home.session_index.name))
+    found = Holding(home, rollouts, paths, names, frozenset(), installed)
     unreadable: set[str] = set()
     for tip in found.tips():
         try:
-            read_head(tip)
+            head = read_head(tip)
         except SessionError as error:
             unreadable.add(tip.thread_id)
             findings.append(of_error(error, path=relative(home, tip.path)))
-    return Holding(home, rollouts, paths, found.names, frozenset(unreadable), tuple(findings))
+        else:
+            findings += _lacking(brought.get(tip.thread_id), head, relative(home, tip.path))
+    return replace(found, unreadable=frozenset(unreadable), findings=tuple(findings))
 
 
 def misplaced_rows(holding: Holding) -> Iterator[Finding]:
@@ -105,11 +121,28 @@ def relative(home: CodexHome, path: Path) -> str:
     return path.relative_to(home.path).as_posix()
 
 
-def _row_paths(home: CodexHome) -> Iterator[tuple[str, str]]:
+def _rows(home: CodexHome) -> Iterator[Row]:
     with open_for_reading(home.state_db) as database:
         if database is not None:
-            for row in database.rows("threads", only=COLUMNS):
-                yield str(row["id"]), str(row.get("rollout_path"))
+            yield from database.rows("threads", only=COLUMNS)
+
+
+def _lacking(row: Row | None, head: Json, path: str) -> Iterator[Finding]:
+    """Whether the row of a session that the first-import tool brought lacks what Codex needs."""
+    if row is None:
+        return
+    lacks = []
+    if row.get("history_mode", history_mode(head["payload"])) != history_mode(head["payload"]):
+        lacks.append("history_mode, so that Codex does not open it")
+    if row.get("preview") == "" and row.get("first_user_message"):
+        lacks.append("preview, so that Codex does not list it")
+    if lacks:
+        yield Finding(
+            "row_incomplete",
+            f"the first-import tool wrote its row without {', and without '.join(lacks)}",
+            str(row["id"]),
+            path=path,
+        )
 
 
 def _names(text: str, file: RolloutFile) -> bool:

@@ -9,7 +9,6 @@ from ..errors import SessionError, SyncError
 from ..lineage.sidecar import Mapping
 from ..local import LocalSessions
 from ..model import Notice, RolloutFile, Transcript
-from ..sidecars.first_import import installed_sessions
 from ..transcript import first_link, notices, scan
 from .documents import Shelf
 from .finding import Finding, of_error
@@ -49,11 +48,10 @@ class Linking:
         for session_id, noted in sorted(mapped.items()):
             if self.holding.tip(session_id) is None:
                 yield from (_gone(lineage, mapping) for lineage, mapping in noted)
-        installed = installed_sessions(self.holding.home.path)
         for tip in self.holding.tips():
             if tip.thread_id not in self.holding.unreadable:
                 noted = mapped.get(tip.thread_id, [])
-                untracked = not noted and tip.thread_id in installed
+                untracked = not noted and tip.thread_id in self.holding.installed
                 try:
                     yield from self._session(tip, noted, untracked=untracked)
                 except SessionError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -98,7 +99,7 @@ def leftovers(home: CodexHome) -> Iterator[Finding]:
     ]
     root = sync / TRANSACTIONS
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        if not (folder / MANIFEST).is_file():
+        if not os.path.lexists(folder / MANIFEST):
             found.append(folder)
         else:
             found += folder.glob(TEMPORARY)

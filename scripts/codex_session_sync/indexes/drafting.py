@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from ..codex.history import HISTORY, parse_entry
 from ..codex.home import INDEX, CodexHome
@@ -16,6 +15,7 @@ from ..codex.session_index import index_line, parse_index_line
 from ..codex.state_db import StateDb
 from ..durable import safe_join
 from ..model import Json, Row
+from ..regular import open_if_any
 from .conversations import Conversation, title_of
 from .spool import Spool
 from .survey import Said, Survey, prompt_key
@@ -213,21 +213,20 @@ def _read_old(home: CodexHome, name: str, take: Callable[[bytes, int], None]) ->
     """Give each line of a file that is not blank, and its offset, to ``take``.
 
     Returns what the file was, None if it is not there.
-    Raises HomeError ``path_escapes_home`` if it is a link.
+    Raises HomeError: ``path_escapes_home`` if it is a link, ``not_a_file``.
     """
-    path: Path = safe_join(home.path, name)
     digest, lines, size = hashlib.sha256(), 0, 0
-    try:
-        with path.open("rb") as stream:
-            mtime_ns = os.fstat(stream.fileno()).st_mtime_ns
-            for line in stream:
-                if line.strip():
-                    take(line, size)
-                digest.update(line)
-                lines += 1
-                size += len(line)
-    except FileNotFoundError:
+    stream = open_if_any(safe_join(home.path, name))
+    if stream is None:
         return None
+    with stream:
+        mtime_ns = os.fstat(stream.fileno()).st_mtime_ns
+        for line in stream:
+            if line.strip():
+                take(line, size)
+            digest.update(line)
+            lines += 1
+            size += len(line)
     return Before(lines, size, mtime_ns, digest.hexdigest())
 
 

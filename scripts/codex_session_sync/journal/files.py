@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar
 
 from ..durable import name_too, place, sync_file, sync_folder
-from .site import Site, cut_short, unexpected
+from .site import Site, cut_short, opened, size_of, unexpected
 
 _CHUNK = 1 << 20
 
@@ -133,7 +133,7 @@ class ExtendFile:
     def apply(self, site: Site) -> None:
         target = site.resolve("home", self.path)
         self._cut(target, site)
-        with (site.staged / self.staged).open("rb") as source, target.open("ab") as stream:
+        with opened(site.staged / self.staged) as source, target.open("ab") as stream:
             shutil.copyfileobj(source, stream, _CHUNK)
         os.utime(target, ns=(self.mtime_ns_after, self.mtime_ns_after))
 
@@ -146,7 +146,7 @@ class ExtendFile:
         return site.resolve("home", self.path)
 
     def _cut(self, target: Path, site: Site) -> None:
-        if _size(target) != self.size:
+        if size_of(target) != self.size:
             _expect_rest(
                 self.path, target, site.staged / self.staged, (self.size, self.added, self.sha256)
             )
@@ -172,8 +172,8 @@ class CutFile:
 
     def apply(self, site: Site) -> None:
         target, kept = site.resolve("home", self.path), site.resolve("home", self.kept)
-        if _size(target) != self.size:
-            if _size(target) != self.size + self.removed:
+        if size_of(target) != self.size:
+            if size_of(target) != self.size + self.removed:
                 raise unexpected(self.path, "is not as it was when this was planned")
             self._keep(target, kept)
             os.truncate(target, self.size)
@@ -184,16 +184,16 @@ class CutFile:
     def undo(self, site: Site) -> None:
         target, kept = site.resolve("home", self.path), site.resolve("home", self.kept)
         if self._is_kept(kept):
-            if _size(target) != self.size:
+            if size_of(target) != self.size:
                 _expect_rest(self.path, target, kept, (self.size, self.removed, self.sha256))
-            if _size(target) != self.size + self.removed:
+            if size_of(target) != self.size + self.removed:
                 os.truncate(target, self.size)
-                with kept.open("rb") as source, target.open("ab") as stream:
+                with opened(kept) as source, target.open("ab") as stream:
                     shutil.copyfileobj(source, stream, _CHUNK)
             os.utime(target, ns=(self.mtime_ns, self.mtime_ns))
             # They must not be lost in both places.
             sync_file(target)
-        elif _size(target) == self.size:
+        elif size_of(target) == self.size:
             raise unexpected(self.kept, "is gone")
         kept.unlink(missing_ok=True)
 
@@ -202,7 +202,7 @@ class CutFile:
 
     def _keep(self, target: Path, kept: Path) -> None:
         """Copy the end that is to be cut, durably. Raises HomeError if it is not the expected."""
-        with target.open("rb") as source, kept.open("wb") as stream:
+        with opened(target) as source, kept.open("wb") as stream:
             source.seek(self.size)
             shutil.copyfileobj(source, stream, _CHUNK)
         if not self._is_kept(kept):
@@ -212,7 +212,7 @@ class CutFile:
         sync_folder(kept.parent)
 
     def _is_kept(self, kept: Path) -> bool:
-        return _size(kept) == self.removed and _digest(kept) == self.sha256
+        return size_of(kept) == self.removed and _digest(kept) == self.sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,12 +272,12 @@ def _expect_rest(path: str, target: Path, source: Path, rest: tuple[int, int, st
     where it is still there.
     """
     start, length, sha256 = rest
-    size = _size(target)
+    size = size_of(target)
     if size is None or size < start:
         raise unexpected(path, "is shorter than before this transaction")
     if size > start + length:
         raise unexpected(path, "has been continued by another program")
-    with target.open("rb") as stream:
+    with opened(target) as stream:
         stream.seek(start)
         if source.exists():
             ours = _begins_with(source, stream)
@@ -289,20 +289,13 @@ def _expect_rest(path: str, target: Path, source: Path, rest: tuple[int, int, st
 
 def _begins_with(path: Path, stream: BinaryIO) -> bool:
     """Whether all that is left of ``stream`` is the beginning of a file, or was to be."""
-    with path.open("rb") as whole:
+    with opened(path) as whole:
         while chunk := stream.read(_CHUNK):
             if not cut_short(chunk, whole.read(len(chunk))):
                 return False
     return True
 
 
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None
-
-
 def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
+    with opened(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -23,6 +24,7 @@ from .. import validation
 from ..durable import not_writable, safe_join, sync_descriptor, sync_folder, write_atomic
 from ..errors import HomeError, UsageError
 from ..model import Json
+from ..regular import NotAFileError, open_regular, read_regular
 from .operations import AnyOperation, from_json, to_json
 from .places import Places, places
 
@@ -42,6 +44,8 @@ ENDED = ("completed", "partial", "failed", "recovered")
 
 _NO_KIND = ("",)
 """In the place of kinds of operations: steps of batches only."""
+
+_BACKUP = "put the journal back from a backup; nothing was changed"
 
 _CHUNK = 1 << 16
 _MOMENT = "%Y%m%dT%H%M%S%fZ"
@@ -104,7 +108,7 @@ class Journal:
         found = (
             path.name
             for path in self._root.iterdir()
-            if (path / MANIFEST).is_file() and not path.is_symlink()
+            if not path.is_symlink() and os.path.lexists(path / MANIFEST)
         )
         return sorted(found, reverse=True)
 
@@ -169,7 +173,7 @@ class Journal:
             raise HomeError(
                 "operation_invalid",
                 f"the list of operations of transaction {transaction_id} is cut off",
-                hint="put the journal back from a backup; nothing was changed",
+                hint=_BACKUP,
             )
 
     def interrupted(self) -> list[str]:
@@ -327,11 +331,12 @@ def _lines(path: Path, kinds: Collection[str], *, checked: bool = True) -> Itera
 
 def _wanted_lines(path: Path, kinds: Collection[str]) -> Iterator[tuple[str, bytes]]:
     """The whole lines of a list, each with its name; of intents those of ``kinds``, if any."""
-    if not path.exists():
+    stream = _opened(path)
+    if stream is None:
         return
     # Most of the time goes into checking lines: those that are not wanted are told by their bytes.
     marks = [f'"kind":"{kind}"'.encode() for kind in kinds]
-    with path.open("rb") as stream:
+    with stream:
         for number, line in enumerate(stream, 1):
             if not line.endswith(b"\n") or b"\0" in line:
                 return
@@ -343,8 +348,10 @@ def _wanted_lines(path: Path, kinds: Collection[str]) -> Iterator[tuple[str, byt
 def _cut_unwritten(path: Path) -> None:
     """End a list before its first zero byte: of an append that a power loss cut only the end may
     have reached the disk, and nothing that it tells of had begun."""
-    if not path.exists():
+    stream = _opened(path)
+    if stream is None:
         return
+    stream.close()
     end = 0
     with path.open("rb+") as stream:
         for line in stream:
@@ -357,9 +364,10 @@ def _cut_unwritten(path: Path) -> None:
 
 def _is_torn(path: Path) -> bool:
     """Whether the last line of a list is cut off."""
-    if not path.exists():
+    stream = _opened(path)
+    if stream is None:
         return False
-    with path.open("rb") as stream:
+    with stream:
         size = stream.seek(0, 2)
         stream.seek(max(0, size - 1))
         return stream.read(1) not in (b"", b"\n")
@@ -385,15 +393,29 @@ def _has_ended(folder: Path) -> bool:
 def _glance(folder: Path) -> Json:
     """A manifest that is not checked; empty if it is damaged."""
     try:
-        manifest = orjson.loads((folder / MANIFEST).read_bytes())
-    except orjson.JSONDecodeError:
+        manifest = orjson.loads(read_regular(folder / MANIFEST))
+    except (orjson.JSONDecodeError, NotAFileError):
         return {}
     return manifest if isinstance(manifest, dict) else {}
 
 
 def _manifest(folder: Path) -> Json:
     path = folder / MANIFEST
-    return _object(validation.load("transaction", path.read_bytes(), str(path), HomeError))
+    try:
+        data = read_regular(path)
+    except NotAFileError as error:
+        raise HomeError("transaction_invalid", f"{path}: {error.strerror}", hint=_BACKUP) from error
+    return _object(validation.load("transaction", data, str(path), HomeError))
+
+
+def _opened(path: Path) -> BinaryIO | None:
+    """A list of operations; None if there is none. Raises HomeError ``operation_invalid``."""
+    try:
+        return open_regular(path)
+    except FileNotFoundError:
+        return None
+    except NotAFileError as error:
+        raise HomeError("operation_invalid", f"{path}: {error.strerror}", hint=_BACKUP) from error
 
 
 def _object(document: Any) -> Json:

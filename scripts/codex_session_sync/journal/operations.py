@@ -7,9 +7,10 @@ POSIX, relative to a named place (``home``, ``sync``), so that a moved home can 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
+from ..codex.goals import TABLE as GOALS
 from ..model import Json
 from .files import CreateFile, CutFile, ExtendFile, MakeFolder, MoveFile, RemoveFolder
 from .rows import ForgetProjection, PutRow
@@ -33,6 +34,7 @@ __all__ = [
     "PutRow",
     "RemoveFolder",
     "Site",
+    "concern_goals",
     "from_json",
     "to_json",
 ]
@@ -67,6 +69,11 @@ KINDS: dict[str, Callable[..., AnyOperation]] = {
         PutDocument,
     )
 }
+
+
+def concern_goals(operations: Iterable[AnyOperation]) -> bool:
+    """Whether some of the operations need the database of goals."""
+    return any(isinstance(o, PutRow) and o.table == GOALS for o in operations)
 
 
 def to_json(operation: AnyOperation) -> Json:

@@ -14,6 +14,8 @@ from .operations import (
     CutFile,
     EditText,
     ExtendFile,
+    MoveFile,
+    PutDocument,
     PutRow,
     Site,
 )
@@ -66,7 +68,7 @@ def undo_all(
                 raise
             kept.append((operation, error))
         else:
-            if isinstance(operation, EditText | CutFile):
+            if isinstance(operation, EditText | CutFile | MoveFile):
                 # The file is as this one left or found it, so those after it were never made.
                 kept[:] = [(o, e) for o, e in kept if not _changes(o, operation.path)]
 
@@ -80,6 +82,8 @@ def undo_all(
 
 
 def _changes(operation: AnyOperation, path: str) -> bool:
+    if isinstance(operation, PutDocument):
+        return f"session-sync/{operation.path}" == path
     return isinstance(operation, EditText | ExtendFile) and operation.path == path
 
 

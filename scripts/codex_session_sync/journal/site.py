@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
@@ -11,6 +13,7 @@ from ..codex.state_db import StateDb
 from ..durable import safe_join
 from ..errors import HomeError
 from ..model import Row
+from ..regular import NotAFileError, open_regular
 
 Place = Literal["home", "sync"]
 
@@ -52,6 +55,34 @@ class Operation(Protocol):
 
     def touched(self, site: Site) -> Path | None:
         """The file whose durability the change needs."""
+
+
+def size_of(path: Path) -> int | None:
+    """The size of a file in bytes; None if there is none. Raises HomeError as ``opened`` does."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        raise unexpected(path.name, "is not a regular file any more")
+    return found.st_size
+
+
+def opened(path: Path) -> BufferedReader:
+    """The bytes of a file. Raises HomeError ``home_changed`` if it is none, FileNotFoundError."""
+    try:
+        return open_regular(path)
+    except NotAFileError as error:
+        raise unexpected(path.name, "is not a regular file any more") from error
+
+
+def content_of(path: Path) -> bytes | None:
+    """All bytes of a file; None if there is none. Raises HomeError as ``opened`` does."""
+    try:
+        with opened(path) as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return None
 
 
 def unexpected(what: str, happened: str) -> HomeError:

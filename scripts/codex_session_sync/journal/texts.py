@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..durable import append, sync_folder, write_atomic
-from .site import Site, cut_short, unexpected
+from .site import Site, content_of, cut_short, opened, size_of, unexpected
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +24,18 @@ class AppendText:
     def apply(self, site: Site) -> None:
         target = site.resolve("home", self.path)
         if not self._present(target):
-            if _size(target) != self.size_before:
+            if size_of(target) != self.size_before:
                 raise unexpected(self.path, "changed since the plan was made")
             append(target, self.text.encode())
 
     def undo(self, site: Site) -> None:
         target = site.resolve("home", self.path)
-        size = _size(target)
+        size = size_of(target)
         start = self.size_before or 0
         if size is None or size < start or size == self.size_before:
             return
         text = self.text.encode()
-        with target.open("rb") as stream:
+        with opened(target) as stream:
             stream.seek(start)
             written = stream.read(len(text) + 1)
         if not cut_short(written, text[: len(written)]):
@@ -50,10 +50,10 @@ class AppendText:
 
     def _present(self, target: Path) -> bool:
         data = self.text.encode()
-        size = _size(target)
+        size = size_of(target)
         if size is None or size < (self.size_before or 0) + len(data):
             return False
-        with target.open("rb") as stream:
+        with opened(target) as stream:
             stream.seek(self.size_before or 0)
             return stream.read(len(data)) == data
 
@@ -86,7 +86,7 @@ class EditText:
 
     def _replace(self, site: Site, expected: _State, wanted: _State) -> None:
         target = site.resolve("home", self.path)
-        present = _content(target)
+        present = content_of(target)
         # Without the text the file begins as it does with it: the longer state is looked for first.
         longer = max(expected, wanted, key=lambda state: len(state[0]))
         if self._holds(present, longer):
@@ -143,7 +143,7 @@ class PutDocument:
 
     def _replace(self, site: Site, expected: str | None, wanted: str | None) -> None:
         target = site.resolve("sync", self.path)
-        present = _content(target)
+        present = content_of(target)
         if present == _encoded(wanted):
             return
         if present != _encoded(expected):
@@ -156,20 +156,6 @@ class PutDocument:
             target.parent.mkdir()
             sync_folder(target.parent.parent)
         write_atomic(target, wanted.encode())
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None
-
-
-def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
 
 
 def _encoded(text: str | None) -> bytes | None:

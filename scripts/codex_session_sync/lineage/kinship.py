@@ -5,6 +5,9 @@ from __future__ import annotations
 from ..model import Json
 from .fingerprint import PROVENANCE
 
+DESCENT = ("forked_from_id", "parent_thread_id", PROVENANCE)
+"""What of a ``session_meta`` tells what its session comes from."""
+
 
 def kinship(meta: Json) -> tuple[str | None, str | None]:
     """What a session was forked from and spawned by.

@@ -13,11 +13,14 @@ from pathlib import Path
 import orjson
 
 from .. import validation
+from ..durable import safe_join
 from ..errors import HomeError
 from ..model import Chain, Json
+from ..regular import read_regular
 from .fingerprint import FINGERPRINT_VERSION
 
 SCHEMA = "codex-session-sync/sidecar/1"
+FOLDER = "sidecars"
 
 _NAME = re.compile(r"[0-9a-f]{32}\.json")
 
@@ -64,32 +67,47 @@ def fingerprint(chain: Chain, size: int) -> Json:
 
 def sidecar_path(lineage: str) -> str:
     """Where the sidecar of a lineage lies below ``session-sync/``."""
-    return f"sidecars/{lineage}.json"
+    return f"{FOLDER}/{lineage}.json"
 
 
 def lineage_of(path: str) -> str:
     """The lineage whose sidecar lies there."""
-    return path.removeprefix("sidecars/").removesuffix(".json")
+    return path.removeprefix(f"{FOLDER}/").removesuffix(".json")
 
 
-def sidecar_files(sync_dir: Path) -> Iterator[tuple[str, Path]]:
-    """The lineages that have a sidecar, damaged or not, in order, and where it lies."""
-    folder = (sync_dir / sidecar_path("")).parent
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if _NAME.fullmatch(path.name):
-            yield path.stem, path
+def is_sidecar_name(name: str) -> bool:
+    """Whether a file of that name among the sidecars is one."""
+    return _NAME.fullmatch(name) is not None
+
+
+def sidecar_lineages(sync_dir: Path) -> list[str]:
+    """The lineages that have a sidecar, damaged or not, in order.
+
+    Raises HomeError if their folder is a link (``path_escapes_home``) or something else
+    (``sidecar_misplaced``).
+    """
+    folder = safe_join(sync_dir, FOLDER)
+    if folder.exists() and not folder.is_dir():
+        raise HomeError(
+            "sidecar_misplaced",
+            f"{folder} is not a folder",
+            hint="move away what lies there, then run the same command again",
+        )
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else ()
+    return [name.removesuffix(".json") for name in names if is_sidecar_name(name)]
 
 
 def read_sidecar(sync_dir: Path, lineage: str) -> str | None:
     """The text of a lineage's sidecar, to the byte; None if it has none.
 
-    Raises HomeError ``sidecar_invalid`` if it is no text, or no file of its own.
+    Raises HomeError ``sidecar_invalid`` if it is no text, or no file of its own, or lies in a
+    folder that is a link.
     """
     path = sync_dir / sidecar_path(lineage)
     try:
-        if path.is_symlink():
-            raise _unusable(lineage, "is a link, which is not followed")
-        return path.read_bytes().decode()
+        if path.parent.is_symlink():
+            raise _unusable(lineage, "lies in a folder that is a link, which is not followed")
+        return read_regular(path).decode()
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:
@@ -102,7 +120,7 @@ def _unusable(lineage: str, why: str) -> HomeError:
     return HomeError(
         "sidecar_invalid",
         f"sidecar {lineage} {why}",
-        hint="restore it from a backup, or move it away; nothing was changed",
+        hint="`codex-session-sync rebuild-sidecar --execute` mends it; a link has to be moved away",
     )
 
 
@@ -174,16 +192,26 @@ def document(mappings: Mappings, lineage: str) -> str | None:
 
     Raises HomeError ``sidecar_invalid``.
     """
+    if mappings:
+        validation.check("sidecar", _whole(mappings, lineage), f"sidecar {lineage}", HomeError)
+    return text_of(mappings, lineage)
+
+
+def text_of(mappings: Mappings, lineage: str) -> str | None:
+    """What ``document`` gives, unchecked: to be compared with what is there."""
     if not mappings:
         return None
-    found = {
+    option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    return orjson.dumps(_whole(mappings, lineage), option=option).decode()
+
+
+def _whole(mappings: Mappings, lineage: str) -> Json:
+    return {
         "schema": SCHEMA,
         "lineage_id": lineage,
         "fingerprint_version": FINGERPRINT_VERSION,
         "mappings": [mappings[pair] for pair in sorted(mappings)],
     }
-    validation.check("sidecar", found, f"sidecar {lineage}", HomeError)
-    return orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def _mappings(text: str, lineage: str) -> Iterator[Json]:

@@ -125,6 +125,8 @@ class _Opened:
             row=entry["row"],
             name=entry["name"],
             dynamic_tools=tuple(entry["dynamic_tools"]),
+            spawn_edge=entry["spawn_edge"],
+            goal=entry.get("goal"),
         )
 
     def _outline(self, entry: Json) -> Outline:

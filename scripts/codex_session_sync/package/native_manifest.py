@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import orjson
+import zstandard
 
 from .. import validation
 from ..errors import PackageError
 from ..lineage.fingerprint import FINGERPRINT_VERSION, PROVENANCE
-from ..model import Base, Chain, Facts, Json, Outline, PackagedSession, Row
+from ..model import Base, Chain, Facts, Json, Outline, PackagedSession
 
 FORMAT = "codex-session-sync/package/1"
 SCHEMA = "native_manifest"
@@ -48,7 +51,6 @@ def session_entry(
     outline: Outline,
     history: Sequence[str],
     size: int,
-    spawn_edge: Row | None,
     base: Base | None = None,
 ) -> Json:
     """A session as the manifest has it.
@@ -57,8 +59,7 @@ def session_entry(
     oldest first; ``size`` is that of the transcript. The path in its row is told from the home on.
     """
     facts = {key: value for key, value in asdict(outline.facts).items() if key in FACTS}
-    words = facts["first_user_message"]
-    edge = ("parent_thread_id", "status")
+    facts["first_user_message"] = first_words(facts["first_user_message"])
     return {
         "session_id": session.session_id,
         "history": list(history),
@@ -68,23 +69,58 @@ def session_entry(
         "head": outline.chain.head,
         **({"base": asdict(base)} if base else {}),
         "meta": {key: value for key in META if _fits(key, value := outline.meta.get(key))},
-        "facts": {**facts, "first_user_message": words and " ".join(words.split())[:WORDS]},
+        "facts": facts,
         "archived": session.archived,
         "name": session.name,
         "row": dict(session.row) if session.row else None,
         "dynamic_tools": [dict(tool) for tool in session.dynamic_tools],
-        "spawn_edge": {key: spawn_edge.get(key) for key in edge} if spawn_edge else None,
+        "spawn_edge": dict(session.spawn_edge) if session.spawn_edge else None,
+        **({"goal": dict(session.goal)} if session.goal else {}),
     }
 
 
-def manifest(sessions: Sequence[Json], installation_id: str | None, program: str) -> Json:
-    """The manifest of these sessions, its list of parts left out."""
+def first_words(message: str | None) -> str | None:
+    """The beginning of a message, as the manifest tells it."""
+    return message and " ".join(message.split())[:WORDS]
+
+
+@dataclass(slots=True)
+class Sessions:
+    """The sessions of a manifest as JSON, held compressed until it is written."""
+
+    codex_version: str | None = None
+    """The release that began the newest session that tells one."""
+    _newest: str = ""
+    _held: list[bytes] = field(default_factory=list)
+    _frame: zstandard.ZstdCompressionObj = field(
+        default_factory=lambda: zstandard.ZstdCompressor(level=1).compressobj()
+    )
+    _empty: bool = True
+
+    def add(self, entry: Json) -> None:
+        """Add one, as ``session_entry`` makes it."""
+        meta = entry["meta"]
+        begun = str(meta.get("timestamp"))
+        if "cli_version" in meta and (self.codex_version is None or begun > self._newest):
+            self._newest, self.codex_version = begun, meta["cli_version"]
+        text = orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
+        self._held.append(self._frame.compress(text if self._empty else b"," + text))
+        self._empty = False
+
+    def pieces(self) -> Iterator[bytes]:
+        """Their text, separated by commas, in pieces; nothing is added any more."""
+        self._held.append(self._frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        yield from (frame.decompress(piece) for piece in self._held if piece)
+
+
+def manifest_head(sessions: Sessions, installation_id: str | None, program: str) -> Json:
+    """The manifest of these sessions without its lists."""
     return {
         "format": FORMAT,
         "fingerprint_version": FINGERPRINT_VERSION,
         "program": program,
-        "origin": {"installation_id": installation_id, "codex_version": _newest(sessions)},
-        "sessions": list(sessions),
+        "origin": {"installation_id": installation_id, "codex_version": sessions.codex_version},
     }
 
 
@@ -92,7 +128,7 @@ def load_manifest(data: bytes) -> Json:
     """A manifest that fits its schema, rows and tools too.
 
     Raises PackageError: ``native_manifest_invalid``, ``thread_row_invalid``,
-    ``dynamic_tool_invalid``.
+    ``dynamic_tool_invalid``, ``thread_goal_invalid``.
     """
     document: Json = validation.load(SCHEMA, data, "the manifest", PackageError)
     for entry in document["sessions"]:
@@ -101,6 +137,8 @@ def load_manifest(data: bytes) -> Json:
             validation.check("thread_row", entry["row"], what, PackageError)
         for tool in entry["dynamic_tools"]:
             validation.check("dynamic_tool", tool, what, PackageError)
+        if entry.get("goal") is not None:
+            validation.check("thread_goal", entry["goal"], what, PackageError)
     return document
 
 
@@ -119,10 +157,3 @@ def base_of(entry: Json) -> Base | None:
 def _fits(key: str, value: object) -> bool:
     """Whether a value of ``session_meta`` is what the schema lets through."""
     return isinstance(value, dict if key == PROVENANCE else str)
-
-
-def _newest(sessions: Sequence[Json]) -> str | None:
-    """The release that began the newest session that tells one."""
-    told = [s["meta"] for s in sessions if isinstance(s["meta"].get("cli_version"), str)]
-    newest = max(told, key=lambda meta: str(meta.get("timestamp")), default=None)
-    return newest["cli_version"] if newest else None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import BinaryIO
 
 import orjson
@@ -13,6 +13,7 @@ from ..model import Json
 from .native_format import Part, compressor, pack_header, pack_trailer
 
 MANIFEST = "manifest"
+PART_KEYS = sorted(one.name for one in fields(Part))
 
 
 @dataclass(slots=True)
@@ -45,11 +46,21 @@ class NativeWriter:
         if gone:
             self._cut_back(min(part.offset for part in gone))
 
-    def finish(self, manifest: Json) -> None:
-        """Write the manifest, with ``parts`` added to it, and the trailer."""
-        document = {**manifest, "parts": [asdict(part) for part in self.parts.values()]}
-        text = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
-        self.target.write(pack_trailer(self._frame(MANIFEST, len(text), [text])))
+    def finish(self, head: Json, sessions: Callable[[], Iterable[bytes]]) -> None:
+        """Write the manifest and the trailer.
+
+        ``head`` is the manifest without its lists; ``sessions`` gives the text of one of them, the
+        same each time.
+        """
+        lists = {"parts": self._parts, "sessions": sessions}
+        size = sum(map(len, _text(head, lists)))
+        self.target.write(pack_trailer(self._frame(MANIFEST, size, _text(head, lists))))
+
+    def _parts(self) -> Iterator[bytes]:
+        """The text of the list of parts, separated by commas."""
+        for number, part in enumerate(self.parts.values()):
+            text = orjson.dumps({key: getattr(part, key) for key in PART_KEYS})
+            yield b"," + text if number else text
 
     def _frame(self, name: str, size: int, pieces: Iterable[bytes]) -> Part:
         start = self.target.tell()
@@ -75,3 +86,18 @@ class NativeWriter:
     def _cut_back(self, place: int) -> None:
         self.target.seek(place)
         self.target.truncate()
+
+
+def _text(head: Json, lists: Mapping[str, Callable[[], Iterable[bytes]]]) -> Iterator[bytes]:
+    """A JSON object in pieces, its keys sorted; ``lists`` gives the text of what is in some."""
+    start = b"{"
+    for key in sorted((*head, *lists)):
+        yield start + orjson.dumps(key) + b":"
+        start = b","
+        if key in lists:
+            yield b"["
+            yield from lists[key]()
+            yield b"]"
+        else:
+            yield orjson.dumps(head[key], option=orjson.OPT_SORT_KEYS)
+    yield b"}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import PackageError
-from .container import PackageTree, open_tree
+from .container import PackageTree, open_tree, private_folder
+from .encryption import decrypt, is_encrypted
 from .members import DEFAULT_LIMITS, Limits
 from .native import is_native, open_native
 from .sessions import Package
@@ -16,12 +18,23 @@ from .transfer_v1 import MANIFEST, read_transfer
 
 
 @contextmanager
-def open_package(source: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Package]:
+def open_package(
+    source: Path, limits: Limits = DEFAULT_LIMITS, identities: Sequence[Path] = ()
+) -> Iterator[Package]:
     """The package at ``source``, a file or a directory, which is only read.
 
-    Raises PackageError.
+    An encrypted one is opened with one of the keys in the files ``identities``, which are not read
+    otherwise; what it holds lies in a private folder meanwhile.
+
+    Raises PackageError, UsageError.
     """
-    with _opened(source, limits) as package:
+    with ExitStack() as stack:
+        opened = source
+        if is_encrypted(source):
+            opened = stack.enter_context(private_folder(None)) / "package"
+            decrypt(source, opened, identities, limits)
+        package = stack.enter_context(_opened(opened, limits))
+        package = replace(package, tree=replace(package.tree, source=source))
         if not package.sessions:
             raise PackageError(
                 "package_empty",

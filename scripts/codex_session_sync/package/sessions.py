@@ -8,8 +8,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..codex.inventory import RolloutIndex, rollout_file
+from ..codex.rollout import SESSION_ID
+from ..codex.state_db import KEY
 from ..model import Json, Notice, Outline, PackagedSession, RolloutFile, Row, Tail
 from .container import PackageTree
+
+EDGES = "thread_spawn_edges"
 
 Kind = Literal["native", "transfer-v1", "snapshot"]
 
@@ -60,6 +64,19 @@ def rollouts_in(tree: PackageTree, archived: Mapping[str, bool] | None = None) -
         if rollout is not None:
             found.append(rollout)
     return found
+
+
+def edges_by_child(rows: Iterable[Row]) -> dict[str, Row]:
+    """Parent and status of spawned sessions, by their id; rows of another shape are left out."""
+    return {
+        str(row["child_thread_id"]): {
+            "parent_thread_id": row["parent_thread_id"],
+            "status": row["status"],
+        }
+        for row in rows
+        if all(SESSION_ID.fullmatch(str(row.get(c))) for c in ("parent_thread_id", KEY[EDGES][0]))
+        and isinstance(row.get("status"), str)
+    }
 
 
 def tools_by_thread(rows: Iterable[Row]) -> dict[str, tuple[Row, ...]]:

@@ -28,6 +28,7 @@ _NAMES = frozenset(
     {MANIFEST, "threads.jsonl", "thread_dynamic_tools.jsonl", "path_localization.json"}
     | {"required-directories.json", "session_index.jsonl", "history.jsonl", "config.toml"}
     | {"state_5.sqlite", "state_5.sqlite-wal", "installation_id"}
+    | {"goals_1.sqlite", "goals_1.sqlite-wal"}
 )
 _SESSION_FOLDERS = frozenset({"sessions", "archived_sessions"})
 _OPTIONAL = frozenset({"config.toml", "installation_id", "metadata", "skeleton", "skills"})

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import validation
-from ..codex.home import ARCHIVED, INDEX, INSTALLATION_ID, SESSIONS, STATE_DB
+from ..codex.goals import read_goals
+from ..codex.home import ARCHIVED, GOALS_DB, INDEX, INSTALLATION_ID, SESSIONS, STATE_DB
 from ..codex.inventory import RolloutIndex
 from ..codex.rollout import SESSION_ID, base_name
 from ..codex.session_index import read_names, shown_name
@@ -16,9 +19,18 @@ from ..codex.state_db import open_for_reading
 from ..errors import HomeError
 from ..model import Notice, PackagedSession, RolloutFile, Row
 from .container import PackageTree
-from .sessions import Package, rollouts_in, tools_by_thread
+from .sessions import EDGES, Package, edges_by_child, rollouts_in, tools_by_thread
 
 INDEX_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the database of a home tells of its sessions, by id."""
+
+    rows: Mapping[str, Row] = field(default_factory=dict)
+    tools: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
+    edges: Mapping[str, Row] = field(default_factory=dict)
 
 
 def snapshot_root(tree: PackageTree) -> str | None:
@@ -40,18 +52,16 @@ def snapshot_root(tree: PackageTree) -> str | None:
 def read_snapshot(tree: PackageTree) -> Package:
     """The sessions of a Codex home, or of a folder of rollouts."""
     root = snapshot_root(tree)
-    rows, tools, notices = _database(tree, root or "")
+    told, notices = _database(tree, root or "")
+    goals, more = _goals(tree, root or "")
     names = _names(tree, root or "")
     rollouts = RolloutIndex(_rollouts(tree, root))
     return Package(
         "snapshot",
         tree,
         rollouts,
-        tuple(
-            _session(i, rollouts, rows.get(i), names.get(i), tools.get(i, ()))
-            for i in rollouts.threads()
-        ),
-        notices,
+        tuple(_session(i, rollouts, told, names.get(i), goals.get(i)) for i in rollouts.threads()),
+        (*notices, *more),
         _installation(tree, root or ""),
     )
 
@@ -71,10 +81,11 @@ def _rollouts(tree: PackageTree, root: str | None) -> list[RolloutFile]:
 def _session(
     session_id: str,
     rollouts: RolloutIndex,
-    row: Row | None,
+    told: _Told,
     index_name: str | None,
-    tools: tuple[Row, ...],
+    goal: Row | None,
 ) -> PackagedSession:
+    row = told.rows.get(session_id)
     tip = rollouts.tip(session_id, base_name(row.get("rollout_path")) if row else None)
     return PackagedSession(
         session_id,
@@ -82,7 +93,9 @@ def _session(
         archived=bool(tip and tip.archived),
         row=row,
         name=shown_name(row, index_name),
-        dynamic_tools=tools,
+        dynamic_tools=told.tools.get(session_id, ()),
+        spawn_edge=told.edges.get(session_id),
+        goal=goal,
     )
 
 
@@ -101,28 +114,39 @@ def _installation(tree: PackageTree, root: str) -> str | None:
     return found if SESSION_ID.fullmatch(found) else None
 
 
-def _database(
-    tree: PackageTree, root: str
-) -> tuple[dict[str, Row], dict[str, tuple[Row, ...]], tuple[Notice, ...]]:
-    """Rows and tools by thread; an unreadable database costs names, not sessions."""
+def _database(tree: PackageTree, root: str) -> tuple[_Told, tuple[Notice, ...]]:
+    """What the database tells; an unreadable one costs names, not sessions."""
     if root + STATE_DB not in tree.files:
-        return {}, {}, ()
+        return _Told(), ()
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="codex-session-sync-") as scratch,
-            open_for_reading(_beside_its_log(tree, root, Path(scratch))) as database,
+            _beside_its_log(tree, root + STATE_DB) as path,
+            open_for_reading(path) as database,
         ):
             assert database is not None
             rows = _fitting("thread_row", database.rows("threads"))
             tools = _fitting("dynamic_tool", database.rows("thread_dynamic_tools"))
+            edges = edges_by_child(database.rows(EDGES))
     except HomeError as error:
         notice = Notice(
             "package_database_unreadable",
             f"the package's database cannot be read ({error.message}); names and other details "
             "are taken from the transcripts",
         )
-        return {}, {}, (notice,)
-    return {str(row["id"]): row for row in rows}, tools_by_thread(tools), ()
+        return _Told(), (notice,)
+    return _Told({str(row["id"]): row for row in rows}, tools_by_thread(tools), edges), ()
+
+
+def _goals(tree: PackageTree, root: str) -> tuple[dict[str, Row], tuple[Notice, ...]]:
+    """The goals by thread; an unreadable database costs no more than them."""
+    if root + GOALS_DB not in tree.files:
+        return {}, ()
+    try:
+        with _beside_its_log(tree, root + GOALS_DB) as path:
+            return read_goals(path), ()
+    except HomeError as error:
+        what = f"the package's goals cannot be read ({error.message}); sessions come without them"
+        return {}, (Notice("goals_unreadable", what),)
 
 
 def _fitting(schema: str, rows: Iterable[Row]) -> list[Row]:
@@ -130,12 +154,16 @@ def _fitting(schema: str, rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if validation.fits(schema, row)]
 
 
-def _beside_its_log(tree: PackageTree, root: str, scratch: Path) -> Path:
-    """The database's path; unpacked archives lose file names, so there a copy beside its log."""
-    path = tree.files[root + STATE_DB].path
-    log = tree.files.get(f"{root}{STATE_DB}-wal")
+@contextmanager
+def _beside_its_log(tree: PackageTree, name: str) -> Iterator[Path]:
+    """A database's path; unpacked archives lose file names, so there a copy beside its log."""
+    path = tree.files[name].path
+    log = tree.files.get(f"{name}-wal")
     if log is None or log.path == path.with_name(path.name + "-wal"):
-        return path
-    shutil.copyfile(path, scratch / STATE_DB)
-    shutil.copyfile(log.path, scratch / f"{STATE_DB}-wal")
-    return scratch / STATE_DB
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="codex-session-sync-") as scratch:
+        copy = Path(scratch) / "database"
+        shutil.copyfile(path, copy)
+        shutil.copyfile(log.path, copy.with_name("database-wal"))
+        yield copy

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .. import validation
+from ..codex.goals import read_goals
 from ..codex.home import INSTALLATION_ID, SESSIONS, CodexHome
 from ..codex.inventory import RolloutIndex
 from ..codex.rollout import SESSION_ID, RolloutName, base_name
 from ..codex.session_index import read_index, shown_name
 from ..codex.state_db import open_for_reading
-from ..model import PackagedSession, RolloutFile, Row
-from ..package.sessions import tools_by_thread
-
-SPAWN_EDGES = "thread_spawn_edges"
+from ..errors import HomeError
+from ..model import Notice, PackagedSession, RolloutFile, Row
+from ..package.sessions import EDGES, edges_by_child, tools_by_thread
+from ..regular import read_regular
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
     """The sessions of a home by id, and where their records lie.
 
-    ``edges`` has the row of ``thread_spawn_edges`` of each spawned session.
+    Their rows are without nulls; ``columns`` are those that the table has.
     """
 
     home: CodexHome
     rollouts: RolloutIndex
     sessions: Mapping[str, PackagedSession]
-    edges: Mapping[str, Row]
     installation_id: str | None
+    columns: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
 
 def gather(home: CodexHome) -> Gathered:
@@ -40,23 +43,40 @@ def gather(home: CodexHome) -> Gathered:
     rollouts = home.rollouts()
     with open_for_reading(home.state_db) as database:
         found = database.rows("threads") if database else ()
-        rows = {str(row["id"]): row for row in _fitting("thread_row", found)}
+        rows = {str(row["id"]): _lean(row) for row in _fitting("thread_row", found)}
+        columns = tuple(database.columns("threads")) if database else ()
         found = database.rows("thread_dynamic_tools") if database else ()
         tools = tools_by_thread(_fitting("dynamic_tool", found))
-        edges = list(database.rows(SPAWN_EDGES)) if database else []
+        edges = edges_by_child(database.rows(EDGES) if database else ())
+    goals, notices = _goals(home)
     names = read_index(home.session_index)
     sessions = {}
     for thread in rollouts.threads():
-        row = rows.get(thread)
+        row = rows.pop(thread, None)
         tip = rollouts.tip(thread, base_name(row.get("rollout_path")) if row else None)
         assert tip is not None
         name = shown_name(row, names.get(thread))
         told = {**row, "rollout_path": _below_home(tip)} if row else None
         sessions[thread] = PackagedSession(
-            thread, tip, tip.archived, told, name, tools.get(thread, ())
+            thread,
+            tip,
+            tip.archived,
+            told,
+            name,
+            tools.get(thread, ()),
+            edges.get(thread),
+            goals.get(thread),
         )
-    by_child = {str(edge.get("child_thread_id")): edge for edge in edges if _is_edge(edge)}
-    return Gathered(home, rollouts, sessions, by_child, installation_id(home))
+    return Gathered(home, rollouts, sessions, installation_id(home), columns, notices)
+
+
+def _goals(home: CodexHome) -> tuple[dict[str, Row], tuple[Notice, ...]]:
+    """The goals by session; no package fails for a goal."""
+    try:
+        return read_goals(home.goals_db), ()
+    except HomeError as error:
+        what = f"{error.message}; sessions are packed without their goals"
+        return {}, (Notice("goals_unreadable", what),)
 
 
 def _below_home(tip: RolloutFile) -> str:
@@ -68,19 +88,24 @@ def _below_home(tip: RolloutFile) -> str:
     return "/".join((SESSIONS, *rollout.folder, name))
 
 
-def _is_edge(row: Row) -> bool:
-    parent, status = row.get("parent_thread_id"), row.get("status")
-    return bool(SESSION_ID.fullmatch(str(parent))) and isinstance(status, str | None)
+def _lean(row: Row) -> Row:
+    """A row without nulls, its texts shared with other columns and rows that say the same."""
+    return {
+        column: sys.intern(value) if isinstance(value, str) else value
+        for column, value in row.items()
+        if value is not None
+    }
 
 
-def _fitting(schema: str, rows: Iterable[Row]) -> list[Row]:
-    return [row for row in rows if validation.fits(schema, row)]
+def _fitting(schema: str, rows: Iterable[Row]) -> Iterator[Row]:
+    return (row for row in rows if validation.fits(schema, row))
 
 
 def installation_id(home: CodexHome) -> str | None:
     """The id that Codex gave to a home; None if it has none yet."""
     try:
-        found = (home.path / INSTALLATION_ID).read_text("ascii", "replace").strip()
+        data = read_regular(home.path / INSTALLATION_ID, follow=True)
     except OSError:
         return None
+    found = data.decode("ascii", "replace").strip()
     return found if SESSION_ID.fullmatch(found) else None

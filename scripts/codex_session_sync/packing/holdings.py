@@ -12,7 +12,6 @@ from ..codex.home import CodexHome
 from ..errors import SessionError
 from ..lineage.differences import METADATA
 from ..lineage.fingerprint import FINGERPRINT_VERSION, lineage_id
-from ..lineage.sidecar import Mapping
 from ..local import LocalSessions
 from ..model import Chain, Json, Notice, Transcript
 from .gathering import installation_id
@@ -20,7 +19,6 @@ from .gathering import installation_id
 Progress = Callable[[int], None]
 
 FORMAT = "codex-session-sync/have/1"
-SCHEMA = "have"
 
 
 def holdings(home: CodexHome, progress: Progress | None = None) -> tuple[Json, tuple[Notice, ...]]:
@@ -39,7 +37,7 @@ def holdings(home: CodexHome, progress: Progress | None = None) -> tuple[Json, t
             notices.append(Notice(error.code, error.message, session_id))
             continue
         lineage = lineage_id(outline.chain, session_id)
-        lineages[lineage].append(_session(outline, local.standing_for_others(outline)))
+        lineages[lineage].append(_session(outline, local))
     document = {
         "format": FORMAT,
         "fingerprint_version": FINGERPRINT_VERSION,
@@ -58,8 +56,8 @@ def metadata_digest(metadata: Json) -> str:
     return hashlib.sha256(orjson.dumps(known, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _session(outline: Transcript, mappings: list[Mapping]) -> Json:
-    chain = outline.chain
+def _session(outline: Transcript, local: LocalSessions) -> Json:
+    chain, mappings = outline.chain, local.standing_for_others(outline)
     synced = {int(m.incoming["entries"]): m.incoming["head"] for m in mappings}
     agreed = {n for n, head in synced.items() if 0 < n <= len(chain) and chain.link(n) == head}
     counts = {*_steps(chain), *agreed} - outline.entangled
@@ -68,6 +66,7 @@ def _session(outline: Transcript, mappings: list[Mapping]) -> Json:
         "history_mode": outline.mode,
         "entries": len(chain),
         "links": [[n, chain.link(n)] for n in sorted(counts, reverse=True)],
+        "metadata": metadata_digest(local.metadata(outline.session_id)),
         "origins": [
             {
                 "session_id": mapping.origin_session_id,
@@ -83,7 +82,8 @@ def _session(outline: Transcript, mappings: list[Mapping]) -> Json:
 def _steps(chain: Chain) -> Iterator[int]:
     """Entry counts from the whole chain down to one, the gaps doubling.
 
-    Wherever another copy has parted, at least half of what both have is agreed upon from here on.
+    Where another copy has parted, the next count below is less far away than that place is from
+    the end.
     """
     count, gap = len(chain), 1
     while count > 0:

@@ -13,12 +13,14 @@ import orjson
 
 from .. import validation
 from ..errors import UsageError
-from ..following import ADOPTED_HOME
+from ..following import ADOPTED_HOME, UNKNOWN_HOME
 from ..lineage.differences import packaged_metadata
 from ..lineage.fingerprint import FINGERPRINT_VERSION, links_of
 from ..localize import origin_id
 from ..model import Base, HistoryMode, Json, Outline, PackagedSession, Transcript
-from .holdings import FORMAT, SCHEMA, metadata_digest
+from .holdings import FORMAT, metadata_digest
+
+SCHEMA = "have"
 
 MAX_BYTES = 256 << 20
 """Longest document that is read."""
@@ -30,13 +32,14 @@ _HINT = "write it with `codex-session-sync have -o FILE` on the home that the pa
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A session of the other home: links that it goes through, and what it got from elsewhere.
+    """A session of the other home: links that it goes through, and digests of its metadata.
 
-    ``metadata`` has, by source, the digest (see ``holdings.metadata_digest``) of what was synced
-    last under the id that the copy is looked up by.
+    ``now`` is that of what it has (see ``holdings.metadata_digest``), ``metadata`` has by source
+    those of what was synced last under the id that the copy is looked up by.
     """
 
     links: frozenset[bytes]
+    now: str
     metadata: Mapping[str, str]
 
 
@@ -63,18 +66,19 @@ class Known:
         """Whether a sync of the session from ``source_home`` would surely change nothing there.
 
         So it is where the other home has it to its last entry, under its id or as what it began
-        as, and takes over no name, archive state and branch: those that it got last are these, or
-        it never got any and so lets its own stand.
+        as, and takes over no name, archive state and branch: those that it has or got last are
+        these, or it never got any and so lets its own stand.
         """
-        if source_home is None:
-            return False
+        source = source_home or UNKNOWN_HOME
         found = [(copy, copy.metadata) for copy in self._whole(session.session_id, outline)]
         origin = origin_id(outline.meta)
         if origin != session.session_id:
             found += [(copy, {}) for copy in self._whole(origin, outline)]
         digest = metadata_digest(packaged_metadata(session))
-        got = [known.get(source_home, known.get(ADOPTED_HOME, digest)) for _, known in found]
-        return bool(got) and all(one == digest for one in got)
+        return bool(found) and all(
+            digest in (copy.now, known.get(source, known.get(ADOPTED_HOME, digest)))
+            for copy, known in found
+        )
 
     def _whole(self, session_id: str, outline: Outline) -> list[Copy]:
         """The copies of a session that have all of its entries."""
@@ -100,7 +104,7 @@ def load_known(path: Path) -> Known:
                 modes[link] |= {session["history_mode"]}
             origins = {one["session_id"]: one["metadata"] for one in session["origins"]}
             for session_id, metadata in {session["session_id"]: {}, **origins}.items():
-                copies[session_id].append(Copy(links, metadata))
+                copies[session_id].append(Copy(links, session["metadata"], metadata))
     return Known(dict(modes), dict(copies))
 
 

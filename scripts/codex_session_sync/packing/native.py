@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -15,7 +16,6 @@ from ..compose import changed
 from ..model import (
     Base,
     Chain,
-    Json,
     Outline,
     PackagedSession,
     RolloutFile,
@@ -23,8 +23,10 @@ from ..model import (
     Transcript,
 )
 from ..package.native_manifest import (
+    Sessions,
     chain_part,
-    manifest,
+    first_words,
+    manifest_head,
     rollout_part,
     session_entry,
     tail_part,
@@ -33,6 +35,7 @@ from ..package.native_writer import NativeWriter
 from ..transcript import scan
 from .gathering import Gathered
 from .known import Known
+from .secrets import SecretScan
 
 Progress = Callable[[int], None]
 
@@ -41,15 +44,28 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """One session as it went into a package: what is known of it, and the bytes of its history.
+    """One session as it went into a package: what reports tell of it.
 
     ``base``: what of its entries the package leaves out.
     """
 
     session: PackagedSession
-    outline: Outline
+    entries: int
+    turns: int
+    first_words: str | None
+    last_timestamp: str | None
     size: int
     base: Base | None = None
+
+
+def summary(
+    session: PackagedSession, outline: Outline, size: int, base: Base | None = None
+) -> Packed:
+    """A session that was packed, without its records; ``size`` is that of those in the package."""
+    facts = outline.facts
+    words = first_words(facts.first_user_message)
+    last = facts.last_timestamp
+    return Packed(session, len(outline.chain), facts.turns, words, last, size, base)
 
 
 @dataclass(slots=True)
@@ -61,10 +77,11 @@ class NativePacker:
 
     home: Gathered
     target: BinaryIO
+    secrets: SecretScan
     progress: Progress | None = None
     known: Known | None = None
     _writer: NativeWriter = field(init=False)
-    _entries: list[Json] = field(default_factory=list)
+    _sessions: Sessions = field(default_factory=Sessions)
 
     def __post_init__(self) -> None:
         self._writer = NativeWriter(self.target)
@@ -93,16 +110,17 @@ class NativePacker:
                 added.append(name)
         except BaseException:
             self._writer.drop(added)
+            self.secrets.forget(added)
             raise
-        edge = self.home.edges.get(session.session_id)
-        entry = session_entry(session, transcript, history, transcript.size, edge, base)
-        self._entries.append(entry)
-        return Packed(session, transcript, size, base)
+        self._sessions.add(session_entry(session, transcript, history, transcript.size, base))
+        return summary(session, transcript, size, base)
 
     def finish(self) -> None:
         """Write what makes the file a package."""
         program = f"codex-session-sync {__version__}"
-        self._writer.finish(manifest(self._entries, self.home.installation_id, program))
+        sessions = self._sessions
+        head = manifest_head(sessions, self.home.installation_id, program)
+        self._writer.finish(head, sessions.pieces)
 
     def _is_known(self, session: PackagedSession, transcript: Transcript) -> bool:
         home = self.home.installation_id
@@ -124,7 +142,7 @@ class NativePacker:
         name = tail_part(oldest.slice.file.name, start, oldest.size)
         if name not in self._writer.parts:
             size = len(head.data) + oldest.size - start
-            self._writer.add(name, size, self._tail(oldest, head.data, start))
+            self._writer.add(name, size, self._tail(oldest, head.data, start, name))
             added.append(name)
         for part in later:
             if rollout_part(part.slice.file.name) not in self._writer.parts:
@@ -132,18 +150,27 @@ class NativePacker:
         history = [name, *(rollout_part(part.slice.file.name) for part in later)]
         return history, oldest.size - start + sum(part.size for part in later)
 
-    def _tail(self, part: ScannedSlice, head: bytes, start: int) -> Iterator[bytes]:
+    def _tail(self, part: ScannedSlice, head: bytes, start: int, name: str) -> Iterator[bytes]:
         """The head of a file and its bytes from ``start`` on, if all is as it was scanned."""
-        yield head
+        file = part.slice.file
+        yield from self.secrets.watch(file.thread_id, name, [head])
         digest = hashlib.sha256()
-        place = 0
-        for piece in self._content(part.slice.file, part.size):
-            digest.update(piece)
-            if place + len(piece) > start:
-                yield piece[max(0, start - place) :]
-            place += len(piece)
+        place, line = 0, 1
+        with ExitStack() as stack:
+            look: Callable[[bytes], None] | None = None
+            for piece in self._content(file, part.size):
+                digest.update(piece)
+                cut = min(max(0, start - place), len(piece))
+                line += piece.count(b"\n", 0, cut)
+                place += len(piece)
+                if cut < len(piece):
+                    if look is None:
+                        watched = self.secrets.watched(file.thread_id, name, line)
+                        look = stack.enter_context(watched)
+                    look(piece[cut:])
+                    yield piece[cut:]
         if digest.hexdigest() != part.sha256:
-            raise changed(part.slice.file)
+            raise changed(file)
 
     def _add_files(
         self, session: PackagedSession, transcript: Transcript, added: list[str]
@@ -167,7 +194,8 @@ class NativePacker:
 
     def _add(self, file: RolloutFile, size: int, sha256: str, added: list[str]) -> None:
         name = rollout_part(file.name)
-        part = self._writer.add(name, size, self._content(file, size))
+        pieces = self.secrets.watch(file.thread_id, name, self._content(file, size))
+        part = self._writer.add(name, size, pieces)
         added.append(name)
         if part.sha256 != sha256:
             raise changed(file)

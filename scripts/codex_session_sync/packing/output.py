@@ -6,14 +6,18 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..codex.home import CodexHome
 from ..durable import place, sync_all, sync_folder
 from ..errors import HomeError, UsageError
+from ..package.encryption import encrypt
+
+if TYPE_CHECKING:
+    from pyrage import _Recipient
 
 
 def require_free(out: Path, home: CodexHome) -> None:
@@ -50,6 +54,23 @@ def new_file(out: Path) -> Iterator[BinaryIO]:
                 temporary.unlink(missing_ok=True)
     except FileExistsError as error:
         raise _exists(out) from error
+
+
+@contextmanager
+def new_encrypted_file(
+    out: Path, recipients: Sequence[_Recipient], progress: Callable[[int], None] | None
+) -> Iterator[BinaryIO]:
+    """A file without a name whose content, encrypted, is a ``new_file`` at the end.
+
+    Raises as ``new_file``.
+    """
+    with output_errors(out):
+        plain = tempfile.TemporaryFile(dir=out.parent)  # noqa: SIM115
+    with plain:
+        yield plain
+        plain.seek(0)
+        with new_file(out) as stream, output_errors(out):
+            encrypt(plain, stream, recipients, progress)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from ..codex.inventory import read_head, resolve
 from ..errors import SessionError, UsageError
 from ..identify import match_id
 from ..lineage.graph import ancestors_first, descent, with_needed
+from ..lineage.kinship import DESCENT
 from ..model import Json, PackagedSession
 from .gathering import Gathered
 
@@ -52,7 +53,7 @@ def select(home: Gathered, filters: Filters) -> Selection:
             hint="archived sessions need --archived; see --session, --cwd and --since",
         )
     needed = with_needed(chosen, lambda i: _needs(home, i))
-    metas = {i: _meta(home.sessions[i]) for i in needed}
+    metas = {i: _descent(home.sessions[i]) for i in needed}
     order = ancestors_first(descent(metas), sorted(needed, key=lambda i: _begun(home, i)))
     return Selection(tuple(home.sessions[i] for i in order), frozenset(chosen))
 
@@ -117,6 +118,11 @@ def _meta(session: PackagedSession) -> Json:
     except SessionError:
         return {}
     return meta
+
+
+def _descent(session: PackagedSession) -> Json:
+    """What of the ``session_meta`` tells descent; the rest may be long, and is not kept."""
+    return {key: value for key, value in _meta(session).items() if key in DESCENT}
 
 
 def _begun(home: Gathered, session_id: str) -> tuple[str, str]:

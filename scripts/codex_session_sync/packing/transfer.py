@@ -20,7 +20,8 @@ from ..package.sieve import MANIFEST
 from ..policy import Policy
 from ..transcript import scan
 from .gathering import Gathered
-from .native import Packed
+from .native import Packed, summary
+from .secrets import SecretScan
 
 Progress = Callable[[int], None]
 
@@ -53,6 +54,7 @@ class TransferPacker:
 
     home: Gathered
     folder: Path
+    secrets: SecretScan
     progress: Progress | None = None
     _rows: list[Row] = field(default_factory=list)
     _index: list[bytes] = field(default_factory=list)
@@ -73,14 +75,17 @@ class TransferPacker:
         name = format_name(session.file.stamp, session.session_id)
         path = self.folder / "sessions" / name
         try:
-            with path.open("xb") as stream:
+            with (
+                path.open("xb") as stream,
+                self.secrets.watched(session.session_id, f"sessions/{name}") as look,
+            ):
                 rewriter = Rewriter(transcript, AS_PACKAGED, Identity(session.session_id))
-                written = compose(rewriter, stream, self.progress)
+                written = compose(rewriter, stream, self.progress, look)
             os.utime(path, ns=(session.file.mtime_ns, session.file.mtime_ns))
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        row = _row(session, transcript, name)
+        row = {**dict.fromkeys(self.home.columns), **_row(session, transcript, name)}
         self._rows.append(row)
         title = session.name or row.get("title")
         if title:
@@ -88,7 +93,7 @@ class TransferPacker:
             stamp = f"{moment:%Y-%m-%dT%H:%M:%SZ}"
             self._index.append(index_line(session.session_id, str(title), stamp))
         self._tools.extend(session.dynamic_tools)
-        return Packed(session, transcript, written.size)
+        return summary(session, transcript, written.size)
 
     def finish(self) -> None:
         """Write what makes the folder a package."""

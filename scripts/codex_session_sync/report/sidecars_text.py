@@ -22,7 +22,7 @@ STYLES = {"added": "green", "removed": "red", "changed": "cyan"}
 
 
 def changes(data: Json, out: Console) -> None:
-    """What becomes, or became, of each mapping, and of damaged sidecars."""
+    """What becomes, or became, of each mapping, and of sidecars that are damaged or ill written."""
     if not data["changes"]:
         out.print("The sidecars say it so already.")
         return
@@ -30,6 +30,8 @@ def changes(data: Json, out: Console) -> None:
     for change in data["changes"]:
         if change["damage"] is not None:
             out.print(f"damaged: {change['damage']}", markup=False, highlight=False)
+        elif not change["mappings"]:
+            out.print(f"written anew, saying the same: sidecar {change['lineage_id']}")
     _differences(data["changes"], out)
     if data.get("transaction_id"):
         out.print(f"\ntransaction {data['transaction_id']}", highlight=False)

@@ -12,8 +12,8 @@ from . import (
     have_text,
     health_text,
     lineage_text,
-    pack,
-    rebuild_index,
+    pack_text,
+    rebuild_index_text,
     sidecars_text,
     transactions_text,
     verify_text,
@@ -39,7 +39,7 @@ _TOLD = {
 def render(report: Report, out: Console, err: Console) -> None:
     """Print a report: what was found or done on ``out``, warnings and errors on ``err``."""
     painter = _PAINTERS.get(report.command)
-    if report.status != "error" and painter is not None:
+    if painter is not None and (report.data or report.status != "error"):
         painter(report.data, out)
         closing = _CLOSING.get(report.status)
         if closing is not None and (report.command, report.status) not in _TOLD:
@@ -192,7 +192,7 @@ def _recovered(data: Json, out: Console) -> None:
 _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "inspect-package": _sessions,
     "sync": _sessions,
-    "pack": pack.paint,
+    "pack": pack_text.paint,
     "have": have_text.paint,
     "list-transactions": transactions_text.transactions,
     "show-transaction": transactions_text.transaction,
@@ -200,7 +200,7 @@ _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "recover": _recovered,
     "sidecar-health": health_text.health,
     "adopt": health_text.adoption,
-    "rebuild-index": rebuild_index.paint,
+    "rebuild-index": rebuild_index_text.paint,
     "lineage": lineage_text.paint,
     "verify": verify_text.paint,
     "demo": _demo,

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 
 from ..codex.home import CodexHome
 from ..codex.rollout import parse_name
+from ..codex.session_index import index_text
 from ..codex.thread_history import projected
 from ..commit import Pair
 from ..journal.ledger import Deed, Ledger
@@ -33,7 +34,7 @@ from ..journal.operations import (
 )
 from ..lineage.sidecar import lineage_of, read_sidecar, with_mapping_of, without_change
 from ..model import Row
-from .present import TOOLS, Present
+from .present import BESIDE, Present
 from .standing import Found, Left, changed_columns, is_kept, is_sidecar
 
 TIMES = (("updated_at", "updated_at_ms"), ("recency_at", "recency_at_ms"))
@@ -173,8 +174,9 @@ class Inverse:
         session = one.deed.local_id
         if one.left.made:
             # Also a row that Codex made: without its file the session would be an empty shell.
-            for row in self.present.tools(session):
-                yield PutRow(TOOLS, row, None)
+            for table in BESIDE:
+                for row in self.present.rows_of(table, session):
+                    yield PutRow(table, row, None)
             known = self.present.row(session)
             if known is not None:
                 yield PutRow("threads", known, None)
@@ -192,6 +194,8 @@ class Inverse:
             if (present is None) == (before is None):
                 return None
             columns = self.present.columns(table)
+            if not columns:
+                return None
             row = before and {c: value for c, value in before.items() if c in columns}
             return PutRow(table, present, row)
         if present is None:
@@ -209,7 +213,7 @@ class Inverse:
 
     def _names(self, batch: Sequence[Ready]) -> Iterator[Pair]:
         path = self.home.session_index
-        content = path.read_bytes() if path.exists() else None
+        content = index_text(path)
         for one in batch:
             for operation in reversed(one.deed.operations):
                 edit = None

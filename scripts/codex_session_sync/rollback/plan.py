@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ..codex.home import CodexHome
 from ..codex.inventory import rollout_file
 from ..codex.rollout import RolloutName, parse_name
+from ..codex.session_index import index_text
 from ..codex.state_db import StateDb, open_for_reading
 from ..errors import HomeError, SyncError, UsageError
 from ..identify import match_id
 from ..journal.ledger import Deed, Ledger
-from ..journal.operations import CreateFile, ExtendFile, PutRow
+from ..journal.operations import CreateFile, ExtendFile, PutRow, concern_goals
 from ..model import Notice
 from .present import Present
 from .standing import (
@@ -119,7 +121,11 @@ def plan_rollback(
     Reads the home and writes nothing. Raises HomeError, UsageError.
     """
     deeds = _chosen(ledger.of(transaction_id), only)
-    with open_for_reading(home.state_db) as database:
+    goals = home.goals_db if concern_goals(o for d in deeds for o in d.operations) else None
+    with ExitStack() as stack:
+        database = None
+        if not all(deed.of_mappings for deed in deeds):
+            database = stack.enter_context(open_for_reading(home.state_db, goals))
         present = Present(home, database, [deed.local_id for deed in deeds])
         present.read()
         sessions = [
@@ -293,7 +299,7 @@ def _names_left(
     home: CodexHome, sessions: Sequence[SessionUndoing], present: Present
 ) -> Iterable[Notice]:
     """A warning for each name whose line in the index is not the one that was written."""
-    index = home.session_index.read_bytes() if home.session_index.exists() else b""
+    index = index_text(home.session_index) or b""
     for one in sessions:
         name = index_name(one.deed)
         if one.obstacle is not None or name is None or present.names.get(one.deed.local_id) != name:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..codex.goals import TABLE as GOALS
 from ..codex.home import CodexHome
 from ..codex.inventory import RolloutIndex, read_head
 from ..codex.rollout import base_name, history_base
@@ -17,6 +18,9 @@ from ..lineage.kinship import kinship
 from ..model import HistoryBase, RolloutFile, Row
 
 TOOLS = "thread_dynamic_tools"
+EDGES = "thread_spawn_edges"
+BESIDE = (TOOLS, EDGES, GOALS)
+"""The tables that hold something of a session beside its row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +42,25 @@ class Present:
 
     def read(self) -> None:
         """Read what all sessions share, so that its failure is none of a single session."""
-        _ = self.rollouts, self.names, self._rows, self._tools
+        _ = self.rollouts, self.names, self._tables
 
     def tip(self, session_id: str) -> RolloutFile | None:
         """The newest file of a session: the one that its row names, else the newest stamp."""
-        row = self._rows.get(session_id, {})
+        row = self.row(session_id) or {}
         return self.rollouts.tip(session_id, base_name(row.get("rollout_path")))
 
     def row(self, session_id: str) -> Row | None:
         """The session's row of ``threads``."""
-        return self._rows.get(session_id)
+        return next(iter(self.rows_of("threads", session_id)), None)
 
-    def tools(self, session_id: str) -> list[Row]:
-        """The session's rows of ``thread_dynamic_tools``."""
-        return [row for row in self._tools if row["thread_id"] == session_id]
+    def rows_of(self, table: str, session_id: str) -> Sequence[Row]:
+        """The session's rows of a table."""
+        return self._tables[table].get(session_id, ())
 
     def row_of_key(self, table: str, key: Row) -> Row | None:
         """The row of a key, as an operation names it."""
-        rows = self._tools if table == TOOLS else list(self._rows.values())
         columns = KEY[table]
+        rows = self.rows_of(table, str(key[columns[0]]))
         return next((row for row in rows if all(row[c] == key[c] for c in columns)), None)
 
     def columns(self, table: str) -> Collection[str]:
@@ -67,7 +71,7 @@ class Present:
         """The other tables in which Codex keeps something that goes with the session's row."""
         if self._database is None:
             return []
-        return [t for t in self._database.referring("threads", "id", session_id) if t != TOOLS]
+        return [t for t in self._database.referring("threads", "id", session_id) if t not in BESIDE]
 
     @cached_property
     def rollouts(self) -> RolloutIndex:
@@ -114,13 +118,11 @@ class Present:
         return tuple(found)
 
     @cached_property
-    def _rows(self) -> dict[str, Row]:
-        if self._database is None:
-            return {}
-        return {str(row["id"]): row for row in self._database.rows("threads", self._ids)}
-
-    @cached_property
-    def _tools(self) -> list[Row]:
-        if self._database is None:
-            return []
-        return list(self._database.rows(TOOLS, self._ids))
+    def _tables(self) -> dict[str, dict[str, list[Row]]]:
+        """The rows of the sessions by table and id."""
+        found: dict[str, dict[str, list[Row]]] = {}
+        for table in ("threads", *BESIDE):
+            rows = found[table] = defaultdict(list)
+            for row in self._database.rows(table, self._ids) if self._database else ():
+                rows[str(row[KEY[table][0]])].append(row)
+        return found

@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 import zstandard
 
+from ..codex.goals import NEEDED as GOAL
+from ..codex.goals import TABLE as GOALS
 from ..codex.home import CodexHome
 from ..codex.inventory import invalid, open_rollout, rollout_file
 from ..codex.rollout import parse_record
@@ -32,6 +34,7 @@ from ..journal.operations import (
 )
 from ..lineage.sidecar import lineage_of, mappings_of, read_sidecar
 from ..model import RolloutFile, Row
+from ..regular import open_regular
 from .present import Present
 
 _CHUNK = 1 << 20
@@ -237,10 +240,23 @@ def _row(deed: Deed, left: Left, present: Present) -> Obstacle | None:
     for column, what in SHOWN.items():
         if column in after and column in row and row[column] != after[column]:
             return advanced(what)
+    if left.made and _changed_goal(deed, present):
+        return advanced("its goal was changed")
     noted = present.noted_elsewhere(deed.local_id) if left.made else []
     if noted:
         return advanced(f"Codex keeps something of it in {', '.join(noted)}")
     return None
+
+
+def _changed_goal(deed: Deed, present: Present) -> bool:
+    """Whether a goal that came with the session is another by now; one that is gone is none."""
+    came = next(
+        (o.after for o in deed.operations if isinstance(o, PutRow) and o.table == GOALS), None
+    )
+    now = next(iter(present.rows_of(GOALS, deed.local_id)), None)
+    if came is None or now is None:
+        return False
+    return any(now.get(column) != came[column] for column in GOAL)
 
 
 def _name(deed: Deed, left: Left, present: Present) -> Obstacle | None:
@@ -279,7 +295,7 @@ def index_name(deed: Deed) -> str | None:
 def _find(home: CodexHome, path: str, expected: Expected) -> Found | Obstacle:
     target = safe_join(home.path, path)
     if target.exists():
-        with target.open("rb") as stream:
+        with open_regular(target) as stream:
             return _measure(stream, target, "", expected)
     if is_kept(path):
         return Obstacle(
@@ -321,7 +337,7 @@ def _measure(stream: BinaryIO, target: Path, suffix: str, expected: Expected) ->
     status = target.stat()
     stored = None if expected.start else sha256
     if suffix:
-        with target.open("rb") as raw:
+        with open_regular(target) as raw:
             stored = hashlib.file_digest(raw, "sha256").hexdigest()
     return Found(expected.start, size, sha256, status.st_mtime_ns, suffix, (status.st_size, stored))
 

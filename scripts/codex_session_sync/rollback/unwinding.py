@@ -19,10 +19,11 @@ from ..durable import safe_join, sync_all
 from ..errors import SyncError
 from ..journal.ledger import Deed, Ledger
 from ..journal.log import Journal, TransactionLog
-from ..journal.operations import CutFile, ExtendFile, MoveFile
+from ..journal.operations import CutFile, ExtendFile, MoveFile, concern_goals
 from ..locks import codex_thread_lock
 from ..model import Json, RolloutFile
 from ..recovery import require_none_interrupted
+from ..regular import open_regular
 from .inverse import Inverse, Ready, Waiting
 from .plan import RollbackPlan, SessionUndoing, UndoResult, result_of
 from .present import Present
@@ -64,7 +65,12 @@ def unwind(plan: RollbackPlan, home: CodexHome, ledger: Ledger) -> Unwinding:
     require_none_interrupted(journal)
     if not plan.undoable:
         return Unwinding(None, tuple(Outcome(one, one.obstacle) for one in plan.sessions))
-    with open_for_writing(home.state_db) as database:
+    operations = (operation for one in plan.undoable for operation in one.deed.operations)
+    goals = home.goals_db if concern_goals(operations) else None
+    with ExitStack() as stack:
+        database = None
+        if not all(one.deed.of_mappings for one in plan.undoable):
+            database = stack.enter_context(open_for_writing(home.state_db, goals))
         if database is not None:
             database.require_writable()
         outcomes: dict[str, Outcome] = {}
@@ -154,7 +160,7 @@ class Unwinder:
         for operation in deed.operations:
             match operation:
                 case CutFile(kept=kept, removed=removed):
-                    with safe_join(self.home.path, kept).open("rb") as source:
+                    with open_regular(safe_join(self.home.path, kept)) as source:
                         yield kept, self._stage(source, removed)
                 case ExtendFile(path=path, size=size, mtime_ns=mtime_ns):
                     moved = _final(path, deed)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import orjson
 
@@ -20,8 +19,9 @@ from ..lineage.sidecar import (
     by_pair,
     by_pair_as_written,
     document,
-    sidecar_files,
-    sidecar_path,
+    read_sidecar,
+    sidecar_lineages,
+    text_of,
 )
 from ..model import Json, Notice
 
@@ -40,26 +40,26 @@ class Sidecar:
         return by_pair_as_written(self.text)
 
 
-def read_sidecars(home: CodexHome) -> Iterator[Sidecar]:
-    """Every sidecar of a home by lineage, checked; files of other names are none."""
-    for lineage, path in sidecar_files(home.sync_dir):
-        yield _read(path, lineage)
+def read_sidecars(
+    home: CodexHome, known: Mapping[str, str | None] | None = None
+) -> Iterator[Sidecar]:
+    """Every sidecar of a home by lineage, checked; files of other names are none.
+
+    One whose text is that of its lineage in ``known`` is not checked, which takes most of the time.
+    Raises HomeError as ``sidecar_lineages`` does.
+    """
+    known = known or {}
+    for lineage in sidecar_lineages(home.sync_dir):
+        yield read_sidecar_of(home, lineage, known.get(lineage))
 
 
-def read_sidecar_of(home: CodexHome, lineage: str) -> Sidecar:
-    """The sidecar of one lineage, checked; an empty one if there is none."""
-    path = home.sync_dir / sidecar_path(lineage)
-    return _read(path, lineage) if path.exists() else no_sidecar(lineage)
-
-
-def _read(path: Path, lineage: str) -> Sidecar:
+def read_sidecar_of(home: CodexHome, lineage: str, known: str | None = None) -> Sidecar:
+    """The sidecar of one lineage, checked unless its text is ``known``; an empty one without."""
     try:
-        text = path.read_bytes().decode()
+        text = read_sidecar(home.sync_dir, lineage)
+        if text is None or text == known:
+            return Sidecar(lineage, text)
         by_pair(text, lineage)
-    except UnicodeDecodeError:
-        return Sidecar(lineage, None, f"sidecar {lineage} is not UTF-8 text")
-    except OSError as error:
-        return Sidecar(lineage, None, f"sidecar {lineage} cannot be read: {error.strerror}")
     except HomeError as error:
         return Sidecar(lineage, None, error.message)
     if orjson.loads(text)["lineage_id"] != lineage:
@@ -102,7 +102,8 @@ class SidecarChange:
     """One sidecar before and after: its texts, None where it is not there.
 
     ``damage``: what lies there is no sidecar and is moved away; ``before`` is None then.
-    ``reasons`` holds a word for each pair whose mapping changes.
+    ``reasons`` holds a word for each pair whose mapping changes; without any it is only written
+    otherwise than by this program, or says something twice.
     """
 
     lineage_id: str
@@ -141,13 +142,15 @@ class Rewriting:
 def change_of(
     sidecar: Sidecar, wanted: Mappings, reasons: Mapping[Pair, str]
 ) -> SidecarChange | None:
-    """The change that makes a sidecar say what is wanted; None where it says so already.
+    """The change that makes a sidecar say what is wanted, written as this program writes it.
 
-    Raises HomeError ``sidecar_invalid`` if what is wanted does not fit the schema.
+    None where it is so already. Raises HomeError ``sidecar_invalid`` if what is wanted does not fit
+    the schema.
     """
-    said, lineage = sidecar.mappings, sidecar.lineage_id
-    if sidecar.damage is None and said == wanted:
+    lineage = sidecar.lineage_id
+    if sidecar.damage is None and sidecar.text == text_of(wanted, lineage):
         return None
+    said = sidecar.mappings
     changed = {
         pair: reasons.get(pair, "")
         for pair in said.keys() | wanted.keys()

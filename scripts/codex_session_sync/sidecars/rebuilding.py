@@ -41,6 +41,8 @@ def plan_rebuild(home: CodexHome, progress: Progress | None = None) -> Rewriting
     for lineage in sorted(found.keys() | told.texts.keys() | noted.keys()):
         sidecar = found.get(lineage) or no_sidecar(lineage)
         wanted, reasons = rebuilder.mappings(sidecar, noted.get(lineage, []))
+        if told.has(sidecar.text, lineage) and wanted == sidecar.mappings:
+            continue
         change = change_of(sidecar, wanted, reasons)
         if change is not None:
             changes.append(change)
@@ -56,6 +58,8 @@ def plan_pruning(home: CodexHome) -> Rewriting:
             notices.append(Notice("sidecar_invalid", f"{sidecar.damage}; it is left as it is"))
             continue
         kept = {pair: m for pair, m in sidecar.mappings.items() if local.tip(pair[1]) is not None}
+        if kept.keys() == sidecar.mappings.keys():
+            continue
         change = change_of(sidecar, kept, dict.fromkeys(sidecar.mappings, GONE))
         if change is not None:
             changes.append(change)
@@ -79,7 +83,8 @@ class _Rebuilder:
         ``noted`` are its sessions whose transcripts tell what they stand for.
         """
         said = sidecar.mappings
-        journaled = self.told.mappings(sidecar.lineage_id)
+        same = self.told.has(sidecar.text, sidecar.lineage_id)
+        journaled = said if same else self.told.mappings(sidecar.lineage_id)
         found: Mappings = {}
         reasons: dict[Pair, str] = {}
         for pair in sorted(said.keys() | journaled.keys()):

@@ -41,6 +41,10 @@ class Retold:
     notices: list[Notice] = field(default_factory=list)
     _earlier: dict[tuple[str, Pair], list[bytes]] = field(default_factory=dict)
 
+    def has(self, text: str | None, lineage: str) -> bool:
+        """Whether that is the text of a lineage's sidecar, to the byte."""
+        return text is not None and text == self.texts.get(lineage)
+
     def mappings(self, lineage: str) -> Mappings:
         """What the journal says of a lineage; nothing, and a notice, if of another format."""
         try:
@@ -109,7 +113,7 @@ def plan_replay(home: CodexHome) -> Rewriting:
             "the journal of this home has no transaction to replay",
             hint="`codex-session-sync rebuild-sidecar` makes what can be told from transcripts",
         )
-    found = {sidecar.lineage_id: sidecar for sidecar in read_sidecars(home)}
+    found = {sidecar.lineage_id: sidecar for sidecar in read_sidecars(home, told.texts)}
     changes = []
     unknown: set[str] = set()
     for lineage in sorted(found.keys() | told.texts.keys()):

@@ -34,6 +34,7 @@ COMMANDS = {
     "prune-invalid-mappings": "prune_mappings",
     "rebuild-index": "rebuild_index",
     "verify": "verify",
+    "explain": "explain",
     "lineage": "lineage",
     "demo": "demo",
 }

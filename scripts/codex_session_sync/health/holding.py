@@ -90,7 +90,7 @@ def misplaced_rows(holding: Holding) -> Iterator[Finding]:
                 f"the database names {text}; this home has no transcript of the session",
                 session_id,
             )
-        elif not any(_names(text, file) for file in files):
+        elif not any(leads_to(text, file) for file in files):
             tip = holding.tip(session_id) or files[-1]
             where = relative(holding.home, tip.path)
             outside = not Path(text).is_relative_to(holding.home.path)
@@ -145,7 +145,7 @@ def _lacking(row: Row | None, head: Json, path: str) -> Iterator[Finding]:
         )
 
 
-def _names(text: str, file: RolloutFile) -> bool:
+def leads_to(text: str, file: RolloutFile) -> bool:
     """Whether a row's path leads to a file; a compressed one goes under its plain name too."""
     plain = str(file.path).removesuffix(".zst")
     if text.removesuffix(".zst") == plain:

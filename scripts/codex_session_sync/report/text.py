@@ -9,6 +9,7 @@ from ..identify import short_id
 from ..model import Json
 from . import (
     diff_text,
+    explain_text,
     have_text,
     health_text,
     lineage_text,
@@ -203,6 +204,7 @@ _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "rebuild-index": rebuild_index_text.paint,
     "lineage": lineage_text.paint,
     "verify": verify_text.paint,
+    "explain": explain_text.paint,
     "demo": _demo,
     **dict.fromkeys(sidecars_text.COMMANDS, sidecars_text.changes),
 }

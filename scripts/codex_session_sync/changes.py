@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from .adaptation import Adaptation
 from .codex.home import CodexHome
 from .codex.rollout import RolloutName
 from .codex.session_index import index_line, separator
@@ -44,6 +45,7 @@ class Changes:
     home: CodexHome
     database: StateDb | None
     policy: Policy
+    adaptation: Adaptation
     transaction_id: str
 
     def operations(self, staged: Sequence[Staged]) -> Iterator[Pair]:
@@ -139,11 +141,14 @@ class Changes:
             return advanced_row(
                 known, one.transcript, session.row, path=path, follow=target.metadata
             )
-        cwd = one.transcript.facts.last_cwd
+        told = self.adaptation.row(session.row) if session.row else None
+        last = one.transcript.facts.last_cwd
+        cwd = self.adaptation.directory(last) if last else None
         placed = Placed(target.session_id, path, session.archived, target.name, cwd)
         policy = None if self.policy.trusted else self.policy.approval_policy
         columns = database.columns("threads")
-        return thread_row(columns, one.transcript, session.row, placed, policy)
+        row = thread_row(columns, one.transcript, told, placed, policy)
+        return row if told else self.adaptation.row(row)
 
     def _tools(self, staged: Sequence[Staged], database: StateDb) -> Iterator[Pair]:
         columns = database.columns("thread_dynamic_tools")

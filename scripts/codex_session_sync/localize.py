@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from .adaptation import AS_IT_IS, Adaptation
 from .codex.rollout import COMPACTED, EVENT, META, SETTINGS_APPLIED, TURN_CONTEXT, with_ordinal
 from .lineage.fingerprint import COMPACTED_KEYS, PROVENANCE
 from .lineage.kinship import forked_from
@@ -46,6 +47,7 @@ class Rewriter:
     transcript: Transcript
     policy: Policy
     identity: Identity
+    adaptation: Adaptation = AS_IT_IS
     removed: set[str] = field(default_factory=set)
     _ordinal: int = field(init=False)
     _numbers: Iterator[int] = field(init=False)
@@ -69,6 +71,7 @@ class Rewriter:
         meta = self._identified(meta)
         if self.transcript.facts.last_cwd:
             meta["cwd"] = self.transcript.facts.last_cwd
+        meta = self.adaptation.record(META, meta)
         head = {**record, "payload": self.policy.meta(meta, self.removed)}
         if self.transcript.inherited and "ordinal" in head:
             head["ordinal"] = 0
@@ -87,11 +90,12 @@ class Rewriter:
         return with_ordinal(self.settled(record), next(self._numbers))
 
     def settled(self, record: Json) -> Json:
-        """A record under this session's id and this machine's policy."""
+        """A record under this session's id, in this machine's places, under its policy."""
         kind, payload = record["type"], record["payload"]
         if len(self._ids) > 1 or self.renamed:
             seen = {k: v for k, v in payload.items() if kind == COMPACTED and k in COMPACTED_KEYS}
             payload = {**self._renamed(payload), **seen}
+        payload = self.adaptation.record(kind, payload)
         if kind == META:
             payload = self.policy.meta(payload, self.removed)
         elif kind == TURN_CONTEXT:

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
+from .adaptation import Adaptation
 from .codex.home import CodexHome
 from .codex.inventory import open_rollout
 from .codex.rollout import RolloutName, format_name, parse_time
@@ -49,6 +50,7 @@ class Stager:
     home: CodexHome
     folder: Path
     policy: Policy
+    adaptation: Adaptation
     progress: Progress | None = None
     _numbers: count[int] = field(default_factory=count)
 
@@ -58,7 +60,7 @@ class Stager:
         assert isinstance(transcript, Transcript)
         assert target is not None
         identity = Identity(target.session_id, target.branch_of, target.moved)
-        rewriter = Rewriter(transcript, self.policy, identity)
+        rewriter = Rewriter(transcript, self.policy, identity, self._adaptation(plan))
         name = str(next(self._numbers))
         if brings_metadata_only(plan):
             return self._unextended(plan, target, rewriter, name)
@@ -74,6 +76,13 @@ class Stager:
             path.unlink(missing_ok=True)
             raise
         return staged
+
+    def _adaptation(self, plan: SessionPlan) -> Adaptation:
+        """For a session that goes on here also from the directory there to the one that it has."""
+        local = plan.target.local if plan.target else None
+        if local is None or plan.transcript is None:
+            return self.adaptation
+        return self.adaptation.continuing(plan.transcript.meta.get("cwd"), local.meta.get("cwd"))
 
     def _unextended(
         self, plan: SessionPlan, target: Target, rewriter: Rewriter, name: str

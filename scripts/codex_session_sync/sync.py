@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .adaptation import AS_IT_IS, Adaptation
 from .apply import Writer
 from .codex.client import prime
 from .codex.home import CodexHome
@@ -62,6 +63,7 @@ def execute(
     policy: Policy,
     codex: Path | None,
     environ: Mapping[str, str],
+    adaptation: Adaptation = AS_IT_IS,
     progress: Progress | None = None,
 ) -> Execution:
     """Apply ``plan``; the caller holds the home's lock and made the plan under it.
@@ -87,7 +89,7 @@ def execute(
             lambda: _ending(_in_order(plan, outcomes)),
             package={**plan.package, "source": _utf8(plan.package["source"])},
         ) as log:
-            writer = Writer(home, log, database, policy, progress)
+            writer = Writer(home, log, database, policy, adaptation, progress)
             for outcome in writer.run(writing):
                 outcomes[outcome.plan.session.session_id] = outcome
     return Execution(log.transaction_id, _in_order(plan, outcomes), notices)

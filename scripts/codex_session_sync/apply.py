@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from . import commit
-from .adaptation import AS_IT_IS, Adaptation
 from .changes import Changes
 from .codex.home import CodexHome
 from .codex.state_db import StateDb
@@ -17,6 +16,7 @@ from .errors import SyncError, told
 from .journal.log import TransactionLog
 from .locks import codex_thread_lock
 from .model import RESULT_OF, Result, SessionOutcome, SessionPlan, Transcript
+from .places.adaptation import AS_IT_IS, Adaptation
 from .policy import Policy
 from .staging import Staged, Stager
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .adaptation import Adaptation
 from .codex.home import CodexHome
 from .codex.rollout import RolloutName
 from .codex.session_index import index_line, separator
 from .codex.state_db import StateDb
-from .codex.thread_row import Placed, advanced_row, thread_row
+from .codex.thread_row import Placed, advanced_row, provider_of, thread_row
 from .journal.log import now
 from .journal.operations import (
     AnyOperation,
@@ -31,6 +30,7 @@ from .lineage.sidecar import (
     with_mapping,
 )
 from .model import RolloutFile, Row
+from .places.adaptation import Adaptation
 from .policy import Policy
 from .staging import Staged
 
@@ -141,14 +141,19 @@ class Changes:
             return advanced_row(
                 known, one.transcript, session.row, path=path, follow=target.metadata
             )
-        told = self.adaptation.row(session.row) if session.row else None
         last = one.transcript.facts.last_cwd
-        cwd = self.adaptation.directory(last) if last else None
-        placed = Placed(target.session_id, path, session.archived, target.name, cwd)
+        here = self.adaptation.settled(last, one.plan.cwd, stays=False)
+        placed = Placed(
+            target.session_id,
+            path,
+            session.archived,
+            target.name,
+            one.plan.cwd or last,
+            here.provider(provider_of(one.transcript, session.row)),
+        )
+        told = here.row(session.row) if session.row else None
         policy = None if self.policy.trusted else self.policy.approval_policy
-        columns = database.columns("threads")
-        row = thread_row(columns, one.transcript, told, placed, policy)
-        return row if told else self.adaptation.row(row)
+        return thread_row(database.columns("threads"), one.transcript, told, placed, policy)
 
     def _tools(self, staged: Sequence[Staged], database: StateDb) -> Iterator[Pair]:
         columns = database.columns("thread_dynamic_tools")

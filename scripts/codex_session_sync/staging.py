@@ -9,7 +9,6 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
-from .adaptation import Adaptation
 from .codex.home import CodexHome
 from .codex.inventory import open_rollout
 from .codex.rollout import RolloutName, format_name, parse_time
@@ -17,6 +16,7 @@ from .compose import Sink, Written, compose
 from .continuation import Continuation
 from .localize import Identity, Rewriter
 from .model import Action, SessionPlan, Target, Transcript, brings_metadata_only
+from .places.adaptation import Adaptation
 from .policy import Policy
 
 Progress = Callable[[int], None]
@@ -60,7 +60,10 @@ class Stager:
         assert isinstance(transcript, Transcript)
         assert target is not None
         identity = Identity(target.session_id, target.branch_of, target.moved)
-        rewriter = Rewriter(transcript, self.policy, identity, self._adaptation(plan))
+        settled = self.adaptation.settled(
+            transcript.facts.last_cwd, plan.cwd, stays=target.local is not None
+        )
+        rewriter = Rewriter(transcript, self.policy, identity, settled, self.home.path)
         name = str(next(self._numbers))
         if brings_metadata_only(plan):
             return self._unextended(plan, target, rewriter, name)
@@ -76,13 +79,6 @@ class Stager:
             path.unlink(missing_ok=True)
             raise
         return staged
-
-    def _adaptation(self, plan: SessionPlan) -> Adaptation:
-        """For a session that goes on here also from the directory there to the one that it has."""
-        local = plan.target.local if plan.target else None
-        if local is None or plan.transcript is None:
-            return self.adaptation
-        return self.adaptation.continuing(plan.transcript.meta.get("cwd"), local.meta.get("cwd"))
 
     def _unextended(
         self, plan: SessionPlan, target: Target, rewriter: Rewriter, name: str

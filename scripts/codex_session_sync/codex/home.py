@@ -21,6 +21,9 @@ HISTORY_DB = "thread_history_1.sqlite"
 INDEX = "session_index.jsonl"
 CONFIG = "config.toml"
 
+BUILT_IN_PROVIDERS = frozenset({"openai", "ollama", "lmstudio", "amazon-bedrock"})
+"""What Codex 0.169.0 resumes without configuration."""
+
 
 @dataclass(frozen=True, slots=True)
 class CodexHome:
@@ -104,6 +107,12 @@ def read_config(home: Path) -> Mapping[str, object]:
             f"{home / CONFIG} cannot be read: {error}",
             hint="Codex will not start with it either; mend it first",
         ) from error
+
+
+def configured_providers(home: Path) -> frozenset[str]:
+    """The providers that Codex knows in this home. Raises HomeError ``config_invalid``."""
+    own = read_config(home).get("model_providers")
+    return BUILT_IN_PROVIDERS.union(own if isinstance(own, dict) else ())
 
 
 def _sqlite_home(home: Path, environ: Mapping[str, str]) -> Path:

@@ -25,16 +25,31 @@ class PathMap:
     rules: tuple[tuple[Path, Path], ...] = ()
     user_home: Path | None = None
 
-    def map(self, text: str) -> str | None:
-        """The path here for one of the source; None where no rule fits, or it stays as it is."""
+    def map(self, text: str) -> str:
+        """The path here for one of the source: another, or the same."""
+        return self.find(text) or text
+
+    def find(self, text: str) -> str | None:
+        """The path here for one of the source; None if nothing is said of it."""
         path = parse(text)
         if path is None:
             return None
-        for source, target in self._longest_first:
+        rule = self.deciding(path)
+        if rule is not None:
+            source, target = rule
             names = path.below(source)
-            if names is not None:
-                return None if source.key == target.key else str(target.joined(names))
-        return self._in_home(path)
+            assert names is not None
+            if source.key == target.key:
+                return text
+            found = target.joined(names)
+        else:
+            found = self._in_home(path)
+        return str(found) if found is not None else None
+
+    def deciding(self, path: Path) -> tuple[Path, Path] | None:
+        """The rule that a path is taken through; None where there is none but the home."""
+        fitting = (rule for rule in self._longest_first if path.below(rule[0]) is not None)
+        return next(fitting, None)
 
     def then(self, others: PathMap) -> PathMap:
         """These rules and, where none of them is for the same path, others."""
@@ -46,26 +61,26 @@ class PathMap:
     def _longest_first(self) -> list[tuple[Path, Path]]:
         return sorted(self.rules, key=lambda rule: -len(rule[0].names))
 
-    def _in_home(self, path: Path) -> str | None:
+    def _in_home(self, path: Path) -> Path | None:
         if self.user_home is None or not path.windows:
             return None
-        folded = [name.casefold() for name in path.names]
-        if DOCUMENTS not in folded[:-1]:
+        lower = [name.lower() for name in path.names]
+        if DOCUMENTS not in lower[:-1]:
             return None
-        return str(self.user_home.joined(path.names[folded.index(DOCUMENTS) :]))
+        return self.user_home.joined(path.names[lower.index(DOCUMENTS) :])
 
 
 def parse_rules(given: Iterable[str], user_home: str | None = None) -> PathMap:
     """The rules of ``FROM=TO`` texts. Raises UsageError ``path_map_invalid``."""
     rules: dict[tuple[str, ...], tuple[Path, Path]] = {}
     for text in given:
-        rule = _rule(text)
+        rule = _rule(_checked(text))
         known = rules.setdefault(rule[0].key, rule)
         if known[1] != rule[1]:
             raise _invalid(f"{rule[0]} is mapped to two directories")
     home = None
     if user_home is not None:
-        home = parse(user_home)
+        home = parse(_checked(user_home))
         if home is None:
             raise _invalid(f"--user-home {user_home} is no absolute path")
     return PathMap(tuple(rules.values()), home)
@@ -79,6 +94,15 @@ def _rule(text: str) -> tuple[Path, Path]:
             if source is not None and target is not None:
                 return source, target
     raise _invalid(f"{text!r} is not FROM=TO with two absolute paths")
+
+
+def _checked(text: str) -> str:
+    """A text of the command line, if it is one; the journal keeps it as JSON."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise _invalid(f"{text!a} is not UTF-8 text") from error
+    return text
 
 
 def _invalid(why: str) -> UsageError:

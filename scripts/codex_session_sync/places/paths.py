@@ -9,6 +9,9 @@ _DRIVE = re.compile(r"([A-Za-z]):(?:[\\/]|$)")
 _EXTENDED = ("\\\\?\\", "//?/")
 """What Windows lets stand before a path to have it taken as it is; it names the same place."""
 
+_DEVICES = (".", "?")
+"""In the place of a server: no folder of any."""
+
 
 @dataclass(frozen=True, slots=True)
 class Path:
@@ -31,7 +34,8 @@ class Path:
     def key(self) -> tuple[str, ...]:
         """What paths to the same place have in common."""
         parts = (self.anchor, *self.names)
-        return tuple(part.casefold() for part in parts) if self.windows else parts
+        # Not casefold: to Windows "Straße" and "Strasse" are two folders.
+        return tuple(part.lower() for part in parts) if self.windows else parts
 
     def below(self, folder: Path) -> tuple[str, ...] | None:
         """The names from ``folder`` down to this path; None if it does not lie there."""
@@ -39,8 +43,10 @@ class Path:
             return None
         return self.names[len(folder.names) :]
 
-    def joined(self, names: tuple[str, ...]) -> Path:
-        """The path with more names below it."""
+    def joined(self, names: tuple[str, ...]) -> Path | None:
+        """The path with more names below it; None if Windows would take one of them for several."""
+        if self.windows and any("\\" in name for name in names):
+            return None
         return Path(self.anchor, self.names + names, self.slash)
 
     def __str__(self) -> str:
@@ -68,14 +74,14 @@ def _windows(text: str) -> Path | None:
         if text.startswith(prefix):
             bare = text[len(prefix) :]
             if bare[:4].upper() in ("UNC\\", "UNC/"):
-                bare = prefix[0] * 2 + bare[4:]
-    slash = "\\" if "\\" in bare else "/"
+                bare = "\\\\" + bare[4:]
+    slash = "/" if "/" in bare and "\\" not in bare else "\\"
     drive = _DRIVE.match(bare)
     if drive:
         return _checked(drive[1].upper() + ":", re.split(r"[\\/]", bare[2:]), slash)
     if bare.startswith("\\\\"):
         server, share, *names = [*re.split(r"[\\/]", bare[2:]), "", ""]
-        if server and share:
+        if server not in ("", *_DEVICES) and share:
             return _checked(f"\\\\{server}\\{share}", names, "\\")
     return None
 

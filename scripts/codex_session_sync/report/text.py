@@ -59,7 +59,7 @@ def _gathered(warnings: Sequence[Notice]) -> Iterator[tuple[str, str, str]]:
         found += [one.session_id] if one.session_id else []
     for (code, message), ids in sessions.items():
         shown = ", ".join(map(short_id, ids[:3]))
-        more = f" and {len(ids) - 3} others" if len(ids) > 3 else ""
+        more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
         yield code, message, shown + more
 
 

@@ -142,7 +142,7 @@ class Changes:
                 known, one.transcript, session.row, path=path, follow=target.metadata
             )
         last = one.transcript.facts.last_cwd
-        here = self.adaptation.settled(last, one.plan.cwd, stays=False)
+        here = self.adaptation.settled(last, one.plan.cwd)
         placed = Placed(
             target.session_id,
             path,

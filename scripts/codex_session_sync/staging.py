@@ -60,10 +60,11 @@ class Stager:
         assert isinstance(transcript, Transcript)
         assert target is not None
         identity = Identity(target.session_id, target.branch_of, target.moved)
-        settled = self.adaptation.settled(
-            transcript.facts.last_cwd, plan.cwd, stays=target.local is not None
-        )
-        rewriter = Rewriter(transcript, self.policy, identity, settled, self.home.path)
+        if target.local is not None:
+            adapted = self.adaptation.staying(plan.cwd, transcript.meta, target.local.meta)
+        else:
+            adapted = self.adaptation.settled(transcript.facts.last_cwd, plan.cwd)
+        rewriter = Rewriter(transcript, self.policy, identity, adapted, self.home.path)
         name = str(next(self._numbers))
         if brings_metadata_only(plan):
             return self._unextended(plan, target, rewriter, name)

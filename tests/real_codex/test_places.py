@@ -276,8 +276,11 @@ def test_to_windows_and_back(base: Path, model: ModelServer, tmp_path: Path) -> 
     home = CodexHome(tmp_path / "linux", tmp_path / "user", model).prepare()
     session = home.exec("one")
     there = fresh_home(tmp_path / "other user", tmp_path / "windows", model)
+    config = there.home / "config.toml"
+    config.write_text(config.read_text().replace("mock", "local-mock"))
     there.exec("its own")
-    first = sync(there, home.home, "--map-path", f"{home.user_home}={WINDOWS}")
+    rules = ("--map-path", f"{home.user_home}={WINDOWS}", "--map-provider", "mock=local-mock")
+    first = sync(there, home.home, *rules)
     assert first.sessions[session]["local_cwd"] == f"{WINDOWS}\\project"
     assert first.warnings == {"cwd_missing": {session}}
     assert f"{WINDOWS}\\project" in {
@@ -292,7 +295,9 @@ def test_to_windows_and_back(base: Path, model: ModelServer, tmp_path: Path) -> 
         assert back.sessions[session]["local_cwd"] == str(home.project)
         # A machine that has nothing of it takes it back to Linux.
         third = fresh_home(tmp_path / f"user{number}", tmp_path / f"third{number}", model)
-        done = sync(third, package, "--map-path", f"{WINDOWS}={third.user_home}")
+        back_again = (f"{WINDOWS}={third.user_home}", "--map-provider", "local-mock=mock")
+        done = sync(third, package, "--map-path", *back_again)
+        assert done.warnings == {}
         assert done.sessions[session]["local_cwd"] == str(third.project)
         with third.app_server() as app:
             assert app.resume(session)["cwd"] == str(third.project)
@@ -302,8 +307,10 @@ def test_to_windows_and_back(base: Path, model: ModelServer, tmp_path: Path) -> 
     assert classes(back) == {session: "fast_forward_import"}
     assert back.warnings == {}
     assert WINDOWS not in settings_of(home.home, session).replace("\\\\", "\\")
+    assert '"local-mock"' not in settings_of(home.home, session)
     with home.app_server() as app:
-        assert app.resume(session)["cwd"] == str(home.project)
+        taken_up = app.resume(session)
+        assert (taken_up["cwd"], taken_up["modelProvider"]) == (str(home.project), "mock")
         assert len(app.turns(session)) == 2
 
 

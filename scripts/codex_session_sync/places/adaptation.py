@@ -76,14 +76,20 @@ class Adaptation:
         """The provider that stands for one of the source."""
         return self.providers.get(name, name)
 
-    def settled(self, source: str | None, here: str | None, *, stays: bool) -> Adaptation:
-        """The same for a session that works in ``source`` there and ``here`` on this machine.
-
-        With ``stays`` it goes on here, and is where it was.
-        """
-        if here is None or stays:
-            return replace(self, here=here, stays=stays)
+    def settled(self, source: str | None, here: str | None) -> Adaptation:
+        """The same for a new session, which works in ``source`` there and ``here`` here."""
+        if here is None:
+            return self
         return replace(self, here=here, paths=_along(self.paths, source, here))
+
+    def staying(self, here: str | None, there: Json, local: Json) -> Adaptation:
+        """The same for a session that goes on: it is where it was, with the provider that it had.
+
+        ``there`` and ``local`` are its ``session_meta`` on both sides.
+        """
+        before, after = there.get("model_provider"), local.get("model_provider")
+        kept = {before: after} if isinstance(before, str) and isinstance(after, str) else {}
+        return replace(self, here=here, stays=True, providers={**self.providers, **kept})
 
     def _placed(self, settings: Json) -> Json:
         cwd, paths = settings.get("cwd"), self.paths

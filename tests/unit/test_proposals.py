@@ -34,7 +34,7 @@ def repository(folder: Path, url: str = URL) -> str:
     folder.mkdir(parents=True)
     git(folder, "init", "-q")
     git(folder, "remote", "add", "origin", url)
-    git(folder, "commit", "-q", "--allow-empty", "-m", "one")
+    git(folder, "commit", "-q", "--allow-empty", "-m", str(folder))
     return git(folder, "rev-parse", "HEAD")
 
 

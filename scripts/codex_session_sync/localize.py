@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any
 
+from .codex.home import CodexHome
 from .codex.rollout import COMPACTED, EVENT, META, SETTINGS_APPLIED, TURN_CONTEXT, with_ordinal
 from .lineage.fingerprint import COMPACTED_KEYS, PROVENANCE
 from .lineage.kinship import forked_from
@@ -45,14 +45,14 @@ class Identity:
 class Rewriter:
     """Rewrites the records of one transcript; ``removed`` gathers what the policy took away.
 
-    What of it lies below ``home`` is in the terms of this machine already.
+    What of it lies in ``home`` is in the terms of this machine already.
     """
 
     transcript: Transcript
     policy: Policy
     identity: Identity
     adaptation: Adaptation = AS_IT_IS
-    home: Path | None = None
+    home: CodexHome | None = None
     removed: set[str] = field(default_factory=set)
     _ordinal: int = field(init=False)
     _numbers: Iterator[int] = field(init=False)
@@ -74,7 +74,7 @@ class Rewriter:
 
     def enter(self, file: RolloutFile) -> None:
         """Say of which file the next records are."""
-        ours = self.home is not None and file.path.is_relative_to(self.home)
+        ours = self.home is not None and self.home.holds(file.path)
         self._adaptation = AS_IT_IS if ours else self.adaptation
 
     def head(self, record: Json) -> Json:

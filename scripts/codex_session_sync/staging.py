@@ -64,7 +64,7 @@ class Stager:
             adapted = self.adaptation.staying(plan.cwd, transcript.meta, target.local.meta)
         else:
             adapted = self.adaptation.settled(transcript.facts.last_cwd, plan.cwd)
-        rewriter = Rewriter(transcript, self.policy, identity, adapted, self.home.path)
+        rewriter = Rewriter(transcript, self.policy, identity, adapted, self.home)
         name = str(next(self._numbers))
         if brings_metadata_only(plan):
             return self._unextended(plan, target, rewriter, name)

@@ -85,7 +85,7 @@ class Home:
     def file(self, session: Session | str) -> Path:
         """A session's rollout."""
         wanted = session if isinstance(session, str) else session.id
-        [path] = self.path.rglob(f"sessions/**/rollout-*{wanted}.jsonl")
+        [path] = self.path.glob(f"sessions/**/rollout-*{wanted}.jsonl")
         return path
 
     def records(self, session: Session | str) -> list[Record]:
@@ -233,6 +233,13 @@ def test_rules_that_swap_directories_are_applied_once(here: Home, there: Home) -
     (package / "metadata" / "threads.jsonl").write_bytes(b"")
     here.sync(package, *swap)
     assert (here.directories(OTHER), here.row(OTHER)["cwd"]) == (["/a/y", "/a/y"], "/a/y")
+
+
+def test_a_package_that_lies_in_the_home(here: Home) -> None:
+    target = here.folder("garden")
+    package = write_snapshot(here.path / "incoming", [ONE])
+    here.sync(package, "--map-path", f"{SOURCE}={target}")
+    assert here.directories(ONE) == [target, target]
 
 
 def test_the_rule_of_the_first_import_tool(here: Home, user: Path) -> None:
@@ -432,6 +439,11 @@ def test_a_damaged_manifest_is_passed_over(here: Home, there: Home) -> None:
     done = here.sync(there.put(ONE), "--map-path", f"{SOURCE}=/x")
     folder = here.path / "session-sync" / "transactions"
     manifest = folder / done.envelope["data"]["transaction_id"] / "manifest.json"
+    whole = json.loads(manifest.read_bytes())
+    damaged: list[object] = [None, [], {"paths": {}}, {"paths": [{"from": 1}, 2], "user_home": []}]
+    for damage in damaged:
+        manifest.write_text(json.dumps({**whole, "rules": damage}, indent=2))
+        assert rules(here.run("inspect-package", there.path)) == []
     manifest.write_bytes(manifest.read_bytes()[:-40])
     assert remembered_rules(here.path / "session-sync", str(uuid.UUID(int=2))) is None
 

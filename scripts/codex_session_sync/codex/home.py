@@ -58,6 +58,10 @@ class CodexHome:
             return f"{ARCHIVED}/{file_name}"
         return "/".join((SESSIONS, *name.folder, file_name))
 
+    def holds(self, path: Path) -> bool:
+        """Whether a file lies where the home's rollouts do; a package may lie elsewhere in it."""
+        return any(path.is_relative_to(self.path / folder) for folder in (SESSIONS, ARCHIVED))
+
     def rollouts(self) -> RolloutIndex:
         """All rollouts that Codex would list here, found by their names alone."""
         return RolloutIndex(self._scan())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -96,6 +97,8 @@ class Adaptation:
         stays = self.stays and self.here is not None and isinstance(cwd, str)
         if stays:
             paths = _along(paths, cwd, self.here)
+        elif paths.says_nothing:
+            return settings
         placed = {
             key: _deep(value, paths) if key in PATH_KEYS else value
             for key, value in settings.items()
@@ -109,6 +112,7 @@ class Adaptation:
         return {**settings, key: self.providers[name]}
 
 
+@lru_cache(maxsize=16)
 def _along(paths: PathMap, source: str | None, here: str | None) -> PathMap:
     """Rules by which ``source``, and what lies below it, is ``here``."""
     before, after = parse(source or ""), parse(here or "")

@@ -12,6 +12,9 @@ from .paths import Path, parse
 DOCUMENTS = "documents"
 """What the first-import tool takes as the top of what is carried from a Windows home."""
 
+_KNOWN = 1024
+"""The most paths whose outcome is kept."""
+
 _HINT = "for example --map-path /home/alice=/Users/bob or --map-path 'C:\\Users\\alice=/home/bob'"
 
 
@@ -31,6 +34,16 @@ class PathMap:
 
     def find(self, text: str) -> str | None:
         """The path here for one of the source; None if nothing is said of it."""
+        if self.says_nothing:
+            return None
+        known = self._known
+        if text not in known:
+            if len(known) >= _KNOWN:
+                known.clear()
+            known[text] = self._find(text)
+        return known[text]
+
+    def _find(self, text: str) -> str | None:
         path = parse(text)
         if path is None:
             return None
@@ -46,6 +59,11 @@ class PathMap:
             found = self._in_home(path)
         return str(found) if found is not None else None
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether every path stays as it is."""
+        return not self.rules and self.user_home is None
+
     def deciding(self, path: Path) -> tuple[Path, Path] | None:
         """The rule that a path is taken through; None where there is none but the home."""
         fitting = (rule for rule in self._longest_first if path.below(rule[0]) is not None)
@@ -56,6 +74,11 @@ class PathMap:
         mine = {source.key for source, _ in self.rules}
         rest = tuple(rule for rule in others.rules if rule[0].key not in mine)
         return PathMap(self.rules + rest, self.user_home or others.user_home)
+
+    @cached_property
+    def _known(self) -> dict[str, str | None]:
+        """What was found: each turn of a session names the same paths again."""
+        return {}
 
     @cached_property
     def _longest_first(self) -> list[tuple[Path, Path]]:

@@ -112,10 +112,20 @@ def given_rules(
 
 def rules_of(document: Json) -> Rules:
     """Rules that the journal kept; what this program does not understand of them is left out."""
-    pairs = ((parse(rule["from"]), parse(rule["to"])) for rule in document["paths"])
+    pairs = ((parse(a), parse(b)) for a, b in _pairs(document.get("paths")))
     rules = tuple((a, b) for a, b in pairs if a is not None and b is not None)
-    home = parse(document["user_home"] or "")
-    return Rules(PathMap(rules, home), {rule["from"]: rule["to"] for rule in document["providers"]})
+    home = document.get("user_home")
+    return Rules(
+        PathMap(rules, parse(home) if isinstance(home, str) else None),
+        dict(_pairs(document.get("providers"))),
+    )
+
+
+def _pairs(kept: object) -> Iterator[tuple[str, str]]:
+    for rule in kept if isinstance(kept, list) else ():
+        match rule:
+            case {"from": str(source), "to": str(target)}:
+                yield source, target
 
 
 def _providers(given: Iterable[str]) -> dict[str, str]:

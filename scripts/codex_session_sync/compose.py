@@ -42,6 +42,7 @@ def compose(
     tip = transcript.slices[-1].slice.file
     sink.write(dump_record(rewriter.head(read_head(tip))))
     for part in transcript.slices:
+        rewriter.enter(part.slice.file)
         _copy(part, rewriter, sink)
     return Written(sink.size, sink.digest.hexdigest())
 

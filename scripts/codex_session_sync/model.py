@@ -353,7 +353,8 @@ class SessionPlan:
 
     ``transcript`` is None only where it could not be read, and a whole Transcript where the plan is
     executed and writes. ``reason`` is a stable code when the action is skip or refuse;
-    ``counterpart`` is what a diverged or colliding session met here.
+    ``counterpart`` is what a diverged or colliding session met here; ``cwd`` is the directory in
+    which the session works here, or will.
     """
 
     session: PackagedSession
@@ -367,6 +368,7 @@ class SessionPlan:
     target: Target | None = None
     differs: Json = field(default_factory=dict)
     counterpart: Counterpart | None = None
+    cwd: str | None = None
 
 
 def brings_metadata_only(plan: SessionPlan) -> bool:

@@ -14,6 +14,7 @@ from .codex.home import CodexHome
 from .codex.state_db import open_for_reading, open_for_writing
 from .commit import transaction
 from .errors import HomeError
+from .following import UNKNOWN_HOME
 from .journal.log import Journal
 from .model import (
     RESULT_OF,
@@ -28,6 +29,7 @@ from .model import (
     SessionPlan,
     brings_metadata_only,
 )
+from .places.rules import NO_RULES, Rules
 from .policy import Policy
 from .recovery import require_none_interrupted
 
@@ -63,11 +65,14 @@ def execute(
     policy: Policy,
     codex: Path | None,
     environ: Mapping[str, str],
+    rules: Rules = NO_RULES,
+    source_home: str | None = None,
     progress: Progress | None = None,
 ) -> Execution:
     """Apply ``plan``; the caller holds the home's lock and made the plan under it.
 
-    ``codex`` is started once if the home has no database yet; None: it is not. Raises HomeError,
+    ``rules`` are those of the plan, and remembered for packages from ``source_home``. ``codex`` is
+    started once if the home has no database yet; None: it is not. Raises HomeError,
     InterruptedTransactionError; then nothing was written.
     """
     journal = Journal(home.sync_dir)
@@ -88,8 +93,10 @@ def execute(
             [_journaled(session_json(s), None) for s in plan.sessions],
             lambda: _ending(_in_order(plan, outcomes)),
             package={**plan.package, "source": _utf8(plan.package["source"])},
+            source_home=source_home or UNKNOWN_HOME,
+            rules=rules.document(),
         ) as log:
-            writer = Writer(home, log, database, policy, progress)
+            writer = Writer(home, log, database, policy, rules.adaptation, progress)
             for outcome in writer.run(writing):
                 outcomes[outcome.plan.session.session_id] = outcome
     return Execution(log.transaction_id, _in_order(plan, outcomes), (*notices, *unkept))
@@ -126,6 +133,7 @@ def session_json(plan: SessionPlan, outcome: SessionOutcome | None = None) -> Js
     }
     if plan.transcript is not None:
         document |= _described(plan.transcript)
+        document["local_cwd"] = plan.cwd
     if plan.target is not None and plan.target.branch_of:
         document["branch_of"] = plan.target.branch_of
     if plan.target is not None and plan.target.metadata:

@@ -34,6 +34,8 @@ OBJECTS = {
     "adoption": ("adoption", "adopted_session"),
     "problem": ("health_problem",),
     "checked": ("health/properties/checked",),
+    "rule": ("rule",),
+    "directory": ("directory",),
     "undoing": ("undoing", "executed_undoing"),
     "change": ("sidecar_change", "executed_rewriting/properties/changes/items"),
     "mapping change": ("mapping_change",),

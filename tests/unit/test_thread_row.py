@@ -16,6 +16,7 @@ from codex_session_sync.codex.thread_row import (
     LOCAL_REFERENCES,
     Placed,
     advanced_row,
+    provider_of,
     thread_row,
 )
 from codex_session_sync.model import Row, Transcript
@@ -90,6 +91,7 @@ def row_of(
 ) -> Row:
     """A row for a session that stands at PATH under its own id, unless ``placed`` differs."""
     natural: Any = {"path": PATH, "archived": False, "name": None, "cwd": None}
+    natural["provider"] = provider_of(transcript, source)
     place = Placed(**{"session_id": transcript.session_id, **natural, **placed})
     return thread_row(columns, transcript, source, place, approval_policy)
 

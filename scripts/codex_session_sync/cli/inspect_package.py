@@ -9,6 +9,7 @@ import click
 from ..journal.log import Journal
 from ..package.members import parse_limits
 from ..package.reader import open_package
+from ..places.rules import Rules
 from ..plan import make_plan
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
@@ -25,12 +26,14 @@ from .options import (
     plan_problems,
     session_option,
 )
+from .placing import directories_data, in_force, placing_options, surroundings
 
 
 @click.command("inspect-package")
 @package_argument
 @session_option
 @choice_options
+@placing_options
 @common
 def command(
     pkg: Path,
@@ -39,6 +42,7 @@ def command(
     sessions: tuple[str, ...],
     on_diverged: Diverged,
     on_collision: Collision,
+    given: Rules,
     codex_home: str | None,
     as_json: bool,
 ) -> Report:
@@ -57,13 +61,21 @@ def command(
     with open_package(pkg, parse_limits(limits), identities) as package:
         total = sum(file.size for file in package.tree.files.values())
         with byte_progress("reading", total) as progress:
-            choices = Choices(on_diverged, on_collision)
-            plan = make_plan(package, home, only=sessions, choices=choices, progress=progress)
+            rules = in_force(given, package, home)
+            plan = make_plan(
+                package,
+                home,
+                only=sessions,
+                choices=Choices(on_diverged, on_collision),
+                surroundings=surroundings(rules, home),
+                progress=progress,
+            )
         found = [session_json(session) for session in plan.sessions]
+    places = {"directories": directories_data(plan, rules, home)}
     return Report(
         "inspect-package",
         "ok",
-        package_data(plan, found, counts(found)),
+        package_data(plan, found, counts(found), rules) | places,
         warnings=(*plan_notices(plan), *unfinished_notices(Journal(home.sync_dir))),
         errors=plan_problems(plan),
     )

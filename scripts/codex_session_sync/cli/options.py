@@ -12,7 +12,9 @@ import click
 from ..codex.home import CodexHome, locate_home, open_home
 from ..errors import HomeError
 from ..model import Json, Notice, Plan, SessionOutcome
+from ..places.rules import Rules
 from ..report.envelope import Problem
+from ..settling import applied
 
 Decorated = Callable[..., Any]
 
@@ -137,6 +139,11 @@ def outcome_problems(outcomes: tuple[SessionOutcome, ...]) -> tuple[Problem, ...
     )
 
 
-def package_data(plan: Plan, sessions: list[Json], counts: Json) -> Json:
+def package_data(plan: Plan, sessions: list[Json], counts: Json, rules: Rules) -> Json:
     """The ``data`` of inspect-package and sync."""
-    return {"package": plan.package, "sessions": sessions, "counts": counts}
+    return {
+        "package": plan.package,
+        "sessions": sessions,
+        "counts": counts,
+        "rules": applied(plan, rules),
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -18,10 +18,12 @@ from ..identify import match_id
 from ..journal.log import Journal
 from ..local import LocalSessions
 from ..locks import home_lock
-from ..model import Action, Plan, Result, Transcript
+from ..model import Action, Notice, Plan, Result, Transcript
 from ..package.members import parse_limits
 from ..package.reader import open_package
 from ..package.sessions import Package
+from ..places.rules import Rules
+from ..places.standing import make_missing
 from ..plan import make_plan
 from ..policy import local_policy
 from ..recovery import unfinished_notices
@@ -42,12 +44,19 @@ from .options import (
     plan_problems,
     session_option,
 )
+from .placing import in_force, placing_options, surroundings
 
 
 @click.command("sync")
 @package_argument
 @session_option
 @choice_options
+@placing_options
+@click.option(
+    "--create-dirs",
+    is_flag=True,
+    help="Make the directories of imported sessions that are missing.",
+)
 @execute_option
 @click.option(
     "--trust-package",
@@ -75,6 +84,8 @@ def command(
     sessions: tuple[str, ...],
     on_diverged: Diverged,
     on_collision: Collision,
+    given: Rules,
+    create_dirs: bool,
     do_it: bool,
     trust_package: bool,
     codex_bin: str | None,
@@ -103,30 +114,58 @@ def command(
         if do_it and known:
             stack.enter_context(home_lock(home.sync_dir, "sync"))
         choices = Choices(on_diverged, on_collision)
-        plan = _plan(package, home, sessions, choices)
+        planning = _Planning(package, home, sessions, choices, given)
+        plan, rules = planning.plan()
         if shown:
-            return _compared(_chosen(plan, shown), package, home, do_it=do_it)
+            return _compared(_chosen(plan, shown), package, home, rules, do_it=do_it)
         if not do_it:
-            return _planned(plan, home)
+            return _planned(plan, home, rules)
         plan = _whole(plan, package)
         if not known and is_idle(plan):
-            return _executed(plan, not_executed(plan))
+            return _executed(plan, not_executed(plan), rules, create_dirs=create_dirs)
         if not known:
             # The first sync of this home: the lock makes its folder, so the plan came before it.
             stack.enter_context(home_lock(home.sync_dir, "sync"))
             if Journal(home.sync_dir).ids():
-                plan = _whole(_plan(package, home, sessions, choices), package)
+                plan, rules = planning.plan()
+                plan = _whole(plan, package)
         with byte_progress("writing", package.summary()["bytes"]) as progress:
-            policy = local_policy(home, trusted=trust_package)
             done = execute(
-                plan, home, policy=policy, codex=codex, environ=os.environ, progress=progress
+                plan,
+                home,
+                policy=local_policy(home, trusted=trust_package),
+                codex=codex,
+                environ=os.environ,
+                rules=rules,
+                source_home=package.source_home,
+                progress=progress,
             )
-        return _executed(plan, done)
+        return _executed(plan, done, rules, create_dirs=create_dirs)
 
 
-def _plan(package: Package, home: CodexHome, sessions: tuple[str, ...], choices: Choices) -> Plan:
-    with byte_progress("reading", package.summary()["bytes"]) as progress:
-        return make_plan(package, home, only=sessions, choices=choices, progress=progress)
+@dataclass(frozen=True, slots=True)
+class _Planning:
+    """What a plan is made of; the first sync of a home may make it twice."""
+
+    package: Package
+    home: CodexHome
+    sessions: tuple[str, ...]
+    choices: Choices
+    given: Rules
+
+    def plan(self) -> tuple[Plan, Rules]:
+        """The plan, and the rules in force."""
+        rules = in_force(self.given, self.package, self.home)
+        with byte_progress("reading", self.package.summary()["bytes"]) as progress:
+            plan = make_plan(
+                self.package,
+                self.home,
+                only=self.sessions,
+                choices=self.choices,
+                surroundings=surroundings(rules, self.home),
+                progress=progress,
+            )
+        return plan, rules
 
 
 def _whole(plan: Plan, package: Package) -> Plan:
@@ -141,7 +180,9 @@ def _chosen(plan: Plan, shown: Collection[str]) -> Plan:
     return replace(plan, sessions=tuple(one for i, one in known.items() if i in wanted))
 
 
-def _compared(plan: Plan, package: Package, home: CodexHome, *, do_it: bool) -> Report:
+def _compared(
+    plan: Plan, package: Package, home: CodexHome, rules: Rules, *, do_it: bool
+) -> Report:
     """The plan with excerpts of the conversations; nothing is written."""
     if do_it:
         raise UsageError(
@@ -149,7 +190,7 @@ def _compared(plan: Plan, package: Package, home: CodexHome, *, do_it: bool) -> 
             "--diff shows what would come in, --execute brings it in",
             hint="leave one of them out",
         )
-    report = _planned(plan, home)
+    report = _planned(plan, home, rules)
     with byte_progress("reading", package.summary()["bytes"]) as progress:
         plan = with_transcripts(plan, package, progress, tuple(Action))
     local = LocalSessions(home)
@@ -162,28 +203,47 @@ def _compared(plan: Plan, package: Package, home: CodexHome, *, do_it: bool) -> 
     return replace(report, data={**report.data, "diff": excerpts})
 
 
-def _planned(plan: Plan, home: CodexHome) -> Report:
+def _planned(plan: Plan, home: CodexHome, rules: Rules) -> Report:
     found = [session_json(session) for session in plan.sessions]
     idle = all(session.action is Action.SKIP for session in plan.sessions)
     return Report(
         "sync",
         "no_op" if idle else "dry_run",
-        package_data(plan, found, counts(found)),
+        package_data(plan, found, counts(found), rules),
         warnings=(*plan_notices(plan), *unfinished_notices(Journal(home.sync_dir))),
         errors=plan_problems(plan),
     )
 
 
-def _executed(plan: Plan, done: Execution) -> Report:
+def _executed(plan: Plan, done: Execution, rules: Rules, *, create_dirs: bool) -> Report:
     found = [session_json(outcome.plan, outcome) for outcome in done.outcomes]
     results = {outcome.result for outcome in done.outcomes}
     partial = bool(results & {Result.REFUSED, Result.FAILED})
     status: Status = "partial" if partial else "no_op" if results == {Result.SKIPPED} else "ok"
+    data = package_data(plan, found, counts(found), rules)
+    notices = [*plan_notices(plan), *done.notices]
+    if create_dirs:
+        data["created_dirs"], notices = _with_directories(done, notices)
     return Report(
         "sync",
         status,
-        package_data(plan, found, counts(found)) | {"transaction_id": done.transaction_id},
+        data | {"transaction_id": done.transaction_id},
         ExitCode.PARTIAL if partial else ExitCode.OK,
-        (*plan_notices(plan), *done.notices),
+        tuple(notices),
         outcome_problems(done.outcomes),
     )
+
+
+def _with_directories(done: Execution, notices: list[Notice]) -> tuple[list[str], list[Notice]]:
+    """Make the missing directories of what was imported: those made, and what is to be told."""
+    new = [o.plan for o in done.outcomes if o.result in (Result.IMPORTED, Result.BRANCHED)]
+    made, failed = make_missing(one.cwd for one in new if one.cwd is not None)
+    there = {one.session.session_id for one in new if one.cwd in made}
+    kept = [n for n in notices if n.code != "cwd_missing" or n.session_id not in there]
+    return made, [
+        *kept,
+        *(
+            Notice("cwd_not_created", f"the directory {path} cannot be made: {why}")
+            for path, why in failed.items()
+        ),
+    ]

@@ -23,6 +23,9 @@ GOALS_DB = "goals_1.sqlite"
 INDEX = "session_index.jsonl"
 CONFIG = "config.toml"
 
+BUILT_IN_PROVIDERS = frozenset({"openai", "ollama", "lmstudio", "amazon-bedrock"})
+"""What Codex 0.169.0 resumes without configuration."""
+
 
 @dataclass(frozen=True, slots=True)
 class CodexHome:
@@ -61,6 +64,10 @@ class CodexHome:
         if archived:
             return f"{ARCHIVED}/{file_name}"
         return "/".join((SESSIONS, *name.folder, file_name))
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file lies where the home's rollouts do; a package may lie elsewhere in it."""
+        return any(path.is_relative_to(self.path / folder) for folder in (SESSIONS, ARCHIVED))
 
     def rollouts(self) -> RolloutIndex:
         """All rollouts that Codex would list here, found by their names alone."""
@@ -111,6 +118,12 @@ def read_config(home: Path) -> Mapping[str, object]:
             f"{home / CONFIG} cannot be read: {error}",
             hint="Codex will not start with it either; mend it first",
         ) from error
+
+
+def configured_providers(home: Path) -> frozenset[str]:
+    """The providers that Codex knows in this home. Raises HomeError ``config_invalid``."""
+    own = read_config(home).get("model_providers")
+    return BUILT_IN_PROVIDERS.union(own if isinstance(own, dict) else ())
 
 
 def _sqlite_home(home: Path, environ: Mapping[str, str]) -> Path:

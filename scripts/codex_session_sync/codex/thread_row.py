@@ -13,8 +13,11 @@ from typing import Any
 
 import orjson
 
-from ..model import Row, Transcript
+from ..model import Outline, Row, Transcript
 from .rollout import parse_time
+
+DEFAULT_PROVIDER = "openai"
+"""What Codex takes where a session names none."""
 
 LOCAL_REFERENCES = ("thread_section_id", "section_position", "section_entered_at_ms", "project_id")
 """Columns that refer to things of the source machine only."""
@@ -24,13 +27,18 @@ Value = str | int | float | None
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A session as it stands here: id, absolute rollout path, the name that Codex shows, folder."""
+    """A session as it stands here.
+
+    That is its id, absolute rollout path, whether it is archived, the name that Codex shows,
+    directory and provider.
+    """
 
     session_id: str
     path: str
     archived: bool
     name: str | None
     cwd: str | None
+    provider: str
 
 
 def thread_row(
@@ -57,6 +65,7 @@ def thread_row(
         "archived": int(placed.archived),
         "archived_at": (row.get("archived_at") or row["updated_at"]) if placed.archived else None,
         "name": placed.name,
+        "model_provider": placed.provider,
     }
     if placed.cwd:
         row["cwd"] = placed.cwd
@@ -70,6 +79,12 @@ def thread_row(
 
 
 _NULLABLE_KEPT = frozenset({*LOCAL_REFERENCES, "archived_at", "name"})
+
+
+def provider_of(transcript: Outline, source: Row | None) -> str:
+    """The provider of a session at its source, by its row, else as Codex derives it."""
+    given = (source or {}).get("model_provider")
+    return _text(given) or _text(transcript.meta.get("model_provider")) or DEFAULT_PROVIDER
 
 
 def advanced_row(
@@ -122,7 +137,6 @@ def _derived(transcript: Transcript) -> dict[str, Value]:
         "recency_at_ms": updated,
         "source": _source(meta.get("source")),
         "thread_source": _text(meta.get("thread_source")),
-        "model_provider": _text(meta.get("model_provider")) or "openai",
         "originator": _text(meta.get("originator")),
         "cwd": facts.last_cwd or "",
         "title": first,

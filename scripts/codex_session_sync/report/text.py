@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..identify import short_id
-from ..model import Json
+from ..model import Json, Notice
 from . import (
     diff_text,
     have_text,
     health_text,
     lineage_text,
     pack_text,
+    places_text,
     rebuild_index_text,
     sidecars_text,
     transactions_text,
@@ -44,19 +45,32 @@ def render(report: Report, out: Console, err: Console) -> None:
         closing = _CLOSING.get(report.status)
         if closing is not None and (report.command, report.status) not in _TOLD:
             out.print(closing, highlight=False)
-    for warning in report.warnings:
-        _tell(err, "[yellow]warning[/]", warning.code, warning.session_id, warning.message)
+    for code, message, about in _gathered(report.warnings):
+        _tell(err, "[yellow]warning[/]", code, about, message)
     for problem in report.errors:
-        _tell(err, "[red]error[/]", problem.code, problem.session_id, problem.message)
+        about = short_id(problem.session_id) if problem.session_id else ""
+        _tell(err, "[red]error[/]", problem.code, about, problem.message)
         if problem.hint:
             err.print(f"  → {problem.hint}", markup=False, highlight=False, style="dim")
 
 
-def _tell(err: Console, kind: str, code: str, session_id: str | None, message: str) -> None:
+def _gathered(warnings: Sequence[Notice]) -> Iterator[tuple[str, str, str]]:
+    """Code, message and the sessions concerned: warnings that say the same are told once."""
+    sessions: dict[tuple[str, str], list[str]] = {}
+    for one in warnings:
+        found = sessions.setdefault((one.code, one.message), [])
+        found += [one.session_id] if one.session_id else []
+    for (code, message), ids in sessions.items():
+        shown = ", ".join(map(short_id, ids[:3]))
+        more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
+        yield code, message, shown + more
+
+
+def _tell(err: Console, kind: str, code: str, about: str, message: str) -> None:
     from rich.markup import escape
 
-    about = f"{short_id(session_id)}: " if session_id else ""
-    err.print(f"{kind} \\[{code}] {escape(about + message)}", highlight=False, soft_wrap=True)
+    told = f"{about}: {message}" if about else message
+    err.print(f"{kind} \\[{code}] {escape(told)}", highlight=False, soft_wrap=True)
 
 
 def _sessions(data: Json, out: Console) -> None:
@@ -98,6 +112,7 @@ def _sessions(data: Json, out: Console) -> None:
     _branches(data["sessions"], out)
     _differences(data["sessions"], out)
     _removed(data["sessions"], out)
+    places_text.paint(data, out)
     for found in data.get("diff", ()):
         diff_text.paint(found, out)
     if data.get("transaction_id"):

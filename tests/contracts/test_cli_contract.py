@@ -183,6 +183,7 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
     (_nothing, ("rebuild-index", "--execute"), "no_op"),
     (_synced, ("rebuild-index",), "dry_run"),
     (_synced, ("rebuild-index", "--execute"), "ok"),
+    (_nothing, ("verify",), "no_op"),
     (_nothing, ("lineage",), "ok"),
     (_synced, ("lineage",), "ok"),
     (_synced, ("lineage", "--format", "html"), "ok"),

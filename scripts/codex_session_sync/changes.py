@@ -30,7 +30,7 @@ from .lineage.sidecar import (
     sidecar_path,
     with_mapping,
 )
-from .model import RolloutFile, Row
+from .model import HistoryMode, RolloutFile, Row
 from .policy import Policy
 from .staging import Staged
 
@@ -46,6 +46,7 @@ class Changes:
     database: StateDb | None
     policy: Policy
     adaptation: Adaptation
+    legacy_only: bool
     transaction_id: str
 
     def operations(self, staged: Sequence[Staged]) -> Iterator[Pair]:
@@ -144,7 +145,8 @@ class Changes:
         told = self.adaptation.row(session.row) if session.row else None
         last = one.transcript.facts.last_cwd
         cwd = self.adaptation.directory(last) if last else None
-        placed = Placed(target.session_id, path, session.archived, target.name, cwd)
+        mode: HistoryMode = "legacy" if self.legacy_only else one.transcript.mode
+        placed = Placed(target.session_id, path, session.archived, target.name, cwd, mode)
         policy = None if self.policy.trusted else self.policy.approval_policy
         columns = database.columns("threads")
         row = thread_row(columns, one.transcript, told, placed, policy)

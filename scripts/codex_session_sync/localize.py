@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any
 
 from .adaptation import AS_IT_IS, Adaptation
+from .codex.convert import numbered_window
 from .codex.rollout import COMPACTED, EVENT, META, SETTINGS_APPLIED, TURN_CONTEXT, with_ordinal
 from .lineage.fingerprint import COMPACTED_KEYS, PROVENANCE
 from .lineage.kinship import forked_from
@@ -42,12 +43,16 @@ class Identity:
 
 @dataclass(slots=True)
 class Rewriter:
-    """Rewrites the records of one transcript; ``removed`` gathers what the policy took away."""
+    """Rewrites the records of one transcript; ``removed`` gathers what the policy took away.
+
+    ``legacy_only``: for a Codex that does not read paginated sessions (codex.capability).
+    """
 
     transcript: Transcript
     policy: Policy
     identity: Identity
     adaptation: Adaptation = AS_IT_IS
+    legacy_only: bool = False
     removed: set[str] = field(default_factory=set)
     _ordinal: int = field(init=False)
     _numbers: Iterator[int] = field(init=False)
@@ -96,7 +101,9 @@ class Rewriter:
             seen = {k: v for k, v in payload.items() if kind == COMPACTED and k in COMPACTED_KEYS}
             payload = {**self._renamed(payload), **seen}
         payload = self.adaptation.record(kind, payload)
-        if kind == META:
+        if kind == COMPACTED and self.legacy_only:
+            payload = numbered_window(payload)
+        elif kind == META:
             payload = self.policy.meta(payload, self.removed)
         elif kind == TURN_CONTEXT:
             payload = self.policy.turn_context(payload, self.removed)

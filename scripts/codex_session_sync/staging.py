@@ -51,6 +51,7 @@ class Stager:
     folder: Path
     policy: Policy
     adaptation: Adaptation
+    legacy_only: bool = False
     progress: Progress | None = None
     _numbers: count[int] = field(default_factory=count)
 
@@ -60,7 +61,9 @@ class Stager:
         assert isinstance(transcript, Transcript)
         assert target is not None
         identity = Identity(target.session_id, target.branch_of, target.moved)
-        rewriter = Rewriter(transcript, self.policy, identity, self._adaptation(plan))
+        rewriter = Rewriter(
+            transcript, self.policy, identity, self._adaptation(plan), self.legacy_only
+        )
         name = str(next(self._numbers))
         if brings_metadata_only(plan):
             return self._unextended(plan, target, rewriter, name)

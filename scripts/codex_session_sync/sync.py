@@ -9,7 +9,9 @@ from pathlib import Path
 
 from .adaptation import AS_IT_IS, Adaptation
 from .apply import Writer
+from .codex.capability import UNKNOWN, Readable, last_migration
 from .codex.client import prime
+from .codex.fitting import require_fitting
 from .codex.home import CodexHome
 from .codex.state_db import open_for_reading, open_for_writing
 from .commit import transaction
@@ -32,6 +34,9 @@ from .policy import Policy
 from .recovery import require_none_interrupted
 
 Progress = Callable[[int], None]
+
+NEW = (Action.IMPORT, Action.BRANCH)
+"""The actions that make a session."""
 
 JOURNALED = (
     "session_id",
@@ -64,12 +69,14 @@ def execute(
     codex: Path | None,
     environ: Mapping[str, str],
     adaptation: Adaptation = AS_IT_IS,
+    reads: Readable = UNKNOWN,
     progress: Progress | None = None,
 ) -> Execution:
     """Apply ``plan``; the caller holds the home's lock and made the plan under it.
 
-    ``codex`` is started once if the home has no database yet; None: it is not. Raises HomeError,
-    InterruptedTransactionError; then nothing was written.
+    ``codex`` is started once if the home has no database yet; None: it is not. ``reads`` decides in
+    which form sessions are written. Raises HomeError, InterruptedTransactionError; then nothing was
+    written.
     """
     journal = Journal(home.sync_dir)
     require_none_interrupted(journal)
@@ -81,6 +88,7 @@ def execute(
     with open_for_writing(home.state_db) as database:
         if database is not None:
             database.require_writable()
+            require_fitting(database, [p.session.row or {} for p in plan.with_action(*NEW)])
         outcomes: dict[str, SessionOutcome] = {}
         with transaction(
             home,
@@ -89,7 +97,7 @@ def execute(
             lambda: _ending(_in_order(plan, outcomes)),
             package={**plan.package, "source": _utf8(plan.package["source"])},
         ) as log:
-            writer = Writer(home, log, database, policy, adaptation, progress)
+            writer = Writer(home, log, database, policy, adaptation, reads.legacy_only, progress)
             for outcome in writer.run(writing):
                 outcomes[outcome.plan.session.session_id] = outcome
     return Execution(log.transaction_id, _in_order(plan, outcomes), notices)
@@ -105,7 +113,9 @@ def not_executed(plan: Plan) -> Execution:
     return Execution(None, _in_order(plan, {}), ())
 
 
-def session_json(plan: SessionPlan, outcome: SessionOutcome | None = None) -> Json:
+def session_json(
+    plan: SessionPlan, outcome: SessionOutcome | None = None, reads: Readable = UNKNOWN
+) -> Json:
     """One session as reports and the journal show it; ``result`` only after execution."""
     decision = plan.decision
     document: Json = {
@@ -134,11 +144,41 @@ def session_json(plan: SessionPlan, outcome: SessionOutcome | None = None) -> Js
         document["differs"] = plan.differs
     if plan.counterpart is not None:
         document["local"] = _counterpart(plan.counterpart)
+    if reads.legacy_only and _is_converted(plan):
+        document["written_as"] = "legacy"
     if outcome is not None:
         document["result"] = outcome.result
         if outcome.removed:
             document["removed"] = list(outcome.removed)
     return document
+
+
+def _is_converted(plan: SessionPlan) -> bool:
+    """Whether the plan writes a paginated session whole."""
+    return (
+        plan.action in NEW and plan.transcript is not None and plan.transcript.mode == "paginated"
+    )
+
+
+def reading_notices(plan: Plan, reads: Readable) -> tuple[Notice, ...]:
+    """About sessions that go on in a form that the Codex of this home does not read.
+
+    A local file is never put into another form: it is continued as it is.
+    """
+    if not reads.legacy_only:
+        return ()
+    return tuple(
+        Notice(
+            "paginated_unreadable",
+            "the local session is paginated, and so is what is appended to it; the Codex of this "
+            "home does not read such sessions",
+            session.session.session_id,
+        )
+        for session in plan.with_action(Action.FAST_FORWARD)
+        if session.target is not None
+        and session.target.local is not None
+        and session.target.local.mode == "paginated"
+    )
 
 
 def _described(transcript: Outline) -> Json:
@@ -215,6 +255,8 @@ def _ensure_database(
         if database is None:
             return (_DATABASE_MISSING,)
         if not database.columns("threads"):
+            if last_migration(database) is not None:
+                require_fitting(database, ())
             raise HomeError(
                 "database_unreadable",
                 f"{home.state_db} has no threads table",

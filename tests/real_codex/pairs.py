@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from codexbed import CodexHome, MadeSession, ModelServer, SessionView, copy_home, records, view
+from codexbed import CodexHome, MadeSession, ModelServer, SessionView, copy_home, view
 from codexbed.releases import FIRST_WITH_COMMANDS, make_sessions, numbers
-from real_codex.syncing import Answer, Source, file_of, pack, sync, with_database
+from real_codex.syncing import Answer, Source, pack, sync, with_database
 
 Json = dict[str, Any]
 
@@ -28,17 +28,24 @@ class Pairs:
 
     folder: Path
     model: ModelServer
-    _made: dict[str, Any] = field(default_factory=dict)
+    _sources: dict[str, Source] = field(default_factory=dict)
+    _targets: dict[str, tuple[CodexHome, str]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
 
     def source(self, version: str) -> Source:
         """A home of a release with a session of every kind, and what the release shows of them."""
-        return self._once(f"source-{version}", lambda: self._make_source(version))
+        with self._lock_of(f"source-{version}"):
+            if version not in self._sources:
+                self._sources[version] = self._make_source(version)
+            return self._sources[version]
 
     def target(self, version: str) -> tuple[CodexHome, str]:
         """A home of a release with a session of its own; copied before it is written to."""
-        return self._once(f"target-{version}", lambda: self._make_target(version))
+        with self._lock_of(f"target-{version}"):
+            if version not in self._targets:
+                self._targets[version] = self._make_target(version)
+            return self._targets[version]
 
     def run(self, source: str, target: str) -> Findings:
         """Sync all sessions of a release into a home of another, and one of them back."""
@@ -84,20 +91,21 @@ class Pairs:
         # Only a first session makes the oldest release believe its database.
         return home, home.exec("own: one")
 
-    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+    def _lock_of(self, name: str) -> threading.Lock:
         with self._lock:
-            lock = self._locks.setdefault(name, threading.Lock())
-        with lock:
-            if name not in self._made:
-                self._made[name] = make()
-            return self._made[name]
+            return self._locks.setdefault(name, threading.Lock())
 
 
 @dataclass
 class Findings:
-    """What was not as it should be, in words; empty if the pair is good."""
+    """What was not as it should be, in words; none if the pair is good.
+
+    `sessions` were synced, `converted` of them in another form.
+    """
 
     problems: list[str] = field(default_factory=list)
+    sessions: int = 0
+    converted: int = 0
     _step: str = ""
 
     @contextmanager
@@ -106,7 +114,7 @@ class Findings:
         self._step = step
         try:
             yield
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             self.problems.append(f"{step}: {type(error).__name__}: {str(error)[:500]}")
 
     def same(self, what: str, found: object, expected: object) -> None:
@@ -117,6 +125,8 @@ class Findings:
 
 def _check_sync(findings: Findings, done: Answer, made: dict[str, MadeSession]) -> None:
     findings.same("answer", (done.code, done.status), (0, "ok"))
+    findings.sessions = len(done.sessions)
+    findings.converted = sum("written_as" in one for one in done.sessions.values())
     results = {kind: done.sessions[s.session_id]["result"] for kind, s in made.items()}
     findings.same("results", results, dict.fromkeys(made, "imported"))
     findings.same("errors", done.errors, {})
@@ -190,7 +200,9 @@ def framing(seen: SessionView, *, whole: bool = False) -> list[str]:
     items = list(seen.context)[:-1]
     while items and not whole and _is_framing(items[-1]):
         items.pop()
-    return [_text(item) for item in items if _is_framing(item)]
+    # Newer releases begin the context with the instructions that older ones send beside it.
+    beside = [seen.instructions] if whole else []
+    return [*beside, *(_text(item) for item in items if _is_framing(item))]
 
 
 def _is_framing(item: Json) -> bool:

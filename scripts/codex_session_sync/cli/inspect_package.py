@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
+from ..codex.capability import UNKNOWN, readable
 from ..journal.log import Journal
 from ..package.members import parse_limits
 from ..package.reader import open_package
@@ -13,7 +15,7 @@ from ..plan import make_plan
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from ..report.progress import byte_progress
-from ..sync import counts, session_json
+from ..sync import counts, is_idle, reading_notices, session_json
 from ..verdict import Choices, Collision, Diverged
 from .options import (
     choice_options,
@@ -58,11 +60,16 @@ def command(
         with byte_progress("reading", total) as progress:
             choices = Choices(on_diverged, on_collision)
             plan = make_plan(package, home, only=sessions, choices=choices, progress=progress)
-        found = [session_json(session) for session in plan.sessions]
+        reads = UNKNOWN if is_idle(plan) else readable(home, None, os.environ)
+        found = [session_json(session, None, reads) for session in plan.sessions]
     return Report(
         "inspect-package",
         "ok",
-        package_data(plan, found, counts(found)),
-        warnings=(*plan_notices(plan), *unfinished_notices(Journal(home.sync_dir))),
+        package_data(plan, found, counts(found)) | {"home": reads.as_json()},
+        warnings=(
+            *plan_notices(plan),
+            *reading_notices(plan, reads),
+            *unfinished_notices(Journal(home.sync_dir)),
+        ),
         errors=plan_problems(plan),
     )

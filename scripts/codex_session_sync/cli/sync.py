@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ..codex.capability import UNKNOWN, Readable, readable
 from ..codex.client import find_codex
 from ..codex.home import CodexHome
 from ..errors import ExitCode
@@ -22,7 +23,15 @@ from ..policy import local_policy
 from ..recovery import unfinished_notices
 from ..report.envelope import Report, Status
 from ..report.progress import byte_progress
-from ..sync import Execution, counts, execute, is_idle, not_executed, session_json
+from ..sync import (
+    Execution,
+    counts,
+    execute,
+    is_idle,
+    not_executed,
+    reading_notices,
+    session_json,
+)
 from ..unpacking import with_transcripts
 from ..verdict import Choices, Collision, Diverged
 from .options import (
@@ -90,7 +99,7 @@ def command(
         choices = Choices(on_diverged, on_collision)
         plan = _plan(package, home, sessions, choices)
         if not do_it:
-            return _planned(plan, home)
+            return _planned(plan, home, _readable(plan, home, codex))
         plan = _whole(plan, package)
         if not known and is_idle(plan):
             return _executed(plan, not_executed(plan))
@@ -101,10 +110,22 @@ def command(
                 plan = _whole(_plan(package, home, sessions, choices), package)
         with byte_progress("writing", package.summary()["bytes"]) as progress:
             policy = local_policy(home, trusted=trust_package)
+            reads = _readable(plan, home, codex)
             done = execute(
-                plan, home, policy=policy, codex=codex, environ=os.environ, progress=progress
+                plan,
+                home,
+                policy=policy,
+                codex=codex,
+                environ=os.environ,
+                reads=reads,
+                progress=progress,
             )
-        return _executed(plan, done)
+        return _executed(plan, done, reads)
+
+
+def _readable(plan: Plan, home: CodexHome, codex: Path | None) -> Readable:
+    """What the home's Codex can read, if there is something to write for it."""
+    return UNKNOWN if is_idle(plan) else readable(home, codex, os.environ)
 
 
 def _plan(package: Package, home: CodexHome, sessions: tuple[str, ...], choices: Choices) -> Plan:
@@ -117,28 +138,33 @@ def _whole(plan: Plan, package: Package) -> Plan:
         return with_transcripts(plan, package, progress)
 
 
-def _planned(plan: Plan, home: CodexHome) -> Report:
-    found = [session_json(session) for session in plan.sessions]
+def _planned(plan: Plan, home: CodexHome, reads: Readable) -> Report:
+    found = [session_json(session, None, reads) for session in plan.sessions]
     idle = all(session.action is Action.SKIP for session in plan.sessions)
     return Report(
         "sync",
         "no_op" if idle else "dry_run",
-        package_data(plan, found, counts(found)),
-        warnings=(*plan_notices(plan), *unfinished_notices(Journal(home.sync_dir))),
+        package_data(plan, found, counts(found)) | {"home": reads.as_json()},
+        warnings=(
+            *plan_notices(plan),
+            *reading_notices(plan, reads),
+            *unfinished_notices(Journal(home.sync_dir)),
+        ),
         errors=plan_problems(plan),
     )
 
 
-def _executed(plan: Plan, done: Execution) -> Report:
-    found = [session_json(outcome.plan, outcome) for outcome in done.outcomes]
+def _executed(plan: Plan, done: Execution, reads: Readable = UNKNOWN) -> Report:
+    found = [session_json(outcome.plan, outcome, reads) for outcome in done.outcomes]
     results = {outcome.result for outcome in done.outcomes}
     partial = bool(results & {Result.REFUSED, Result.FAILED})
     status: Status = "partial" if partial else "no_op" if results == {Result.SKIPPED} else "ok"
     return Report(
         "sync",
         status,
-        package_data(plan, found, counts(found)) | {"transaction_id": done.transaction_id},
+        package_data(plan, found, counts(found))
+        | {"transaction_id": done.transaction_id, "home": reads.as_json()},
         ExitCode.PARTIAL if partial else ExitCode.OK,
-        (*plan_notices(plan), *done.notices),
+        (*plan_notices(plan), *reading_notices(plan, reads), *done.notices),
         outcome_problems(done.outcomes),
     )

@@ -6,14 +6,14 @@ takes up a rollout without a row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from ..model import Row, Transcript
+from ..model import HistoryMode, Row, Transcript
 from .rollout import parse_time
 
 LOCAL_REFERENCES = ("thread_section_id", "section_position", "section_entered_at_ms", "project_id")
@@ -24,23 +24,27 @@ Value = str | int | float | None
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A session as it stands here: id, absolute rollout path, the name that Codex shows, folder."""
+    """A session as it stands here.
+
+    ``path`` is absolute, ``name`` the one that Codex shows, ``mode`` that of the file.
+    """
 
     session_id: str
     path: str
     archived: bool
     name: str | None
     cwd: str | None
+    mode: HistoryMode
 
 
 def thread_row(
-    columns: Mapping[str, bool],
+    columns: Collection[str],
     transcript: Transcript,
     source: Row | None,
     placed: Placed,
     approval_policy: str | None,
 ) -> Row:
-    """A complete row for a table with these ``columns`` (name to needed, as state_db has it).
+    """A complete row for a table with these ``columns`` (codex.fitting says which tables fit).
 
     ``source`` is the package's row, ``approval_policy`` takes the place of its own unless None.
     """
@@ -53,7 +57,7 @@ def thread_row(
     row |= {
         "id": placed.session_id,
         "rollout_path": placed.path,
-        "history_mode": transcript.mode,
+        "history_mode": placed.mode,
         "archived": int(placed.archived),
         "archived_at": (row.get("archived_at") or row["updated_at"]) if placed.archived else None,
         "name": placed.name,
@@ -62,11 +66,7 @@ def thread_row(
         row["cwd"] = placed.cwd
     if approval_policy is not None:
         row["approval_mode"] = approval_policy
-    return {
-        c: row.get(c) if row.get(c) is not None else _default(c, n)
-        for c, n in columns.items()
-        if row.get(c) is not None or n or c in _NULLABLE_KEPT
-    }
+    return {c: row.get(c) for c in columns if row.get(c) is not None or c in _NULLABLE_KEPT}
 
 
 _NULLABLE_KEPT = frozenset({*LOCAL_REFERENCES, "archived_at", "name"})
@@ -144,13 +144,6 @@ def _derived(transcript: Transcript) -> dict[str, Value]:
         "has_user_event": 0,
         "is_pinned": 0,
     }
-
-
-def _default(column: str, needed: bool) -> Value:
-    """A value for a column of a newer release that must not be null."""
-    if not needed:
-        return None
-    return 0 if column.endswith(("_at", "_ms", "_count")) or column.startswith("is_") else ""
 
 
 def _source(value: Any) -> str:

@@ -131,7 +131,7 @@ def _row(session: PackagedSession, transcript: Transcript, name: str) -> Row:
             row["history_mode"] = transcript.mode
         return row
     cwd = transcript.facts.last_cwd
-    placed = Placed(session.session_id, path, session.archived, session.name, cwd)
+    placed = Placed(session.session_id, path, session.archived, session.name, cwd, transcript.mode)
     return thread_row(COLUMNS, transcript, None, placed, None)
 
 

@@ -13,7 +13,15 @@ from typing import BinaryIO
 
 from .codex.convert import ModeConverter
 from .codex.inventory import open_rollout, read_head
-from .codex.rollout import EVENT, META, RESPONSE_ITEM, dump_record, parse_record, read_lines
+from .codex.rollout import (
+    COMPACTED,
+    EVENT,
+    META,
+    RESPONSE_ITEM,
+    dump_record,
+    parse_record,
+    read_lines,
+)
 from .errors import SessionError
 from .lineage.fingerprint import Fingerprinter, is_entry
 from .localize import Rewriter
@@ -154,22 +162,35 @@ class _Plain:
                 if line.offset >= part.size:
                     break
                 digest.update(line.data)
-                if kinds.get(line.offset) == EditKind.DROP:
-                    continue
-                record = parse_record(line.data)
-                if record is None:
-                    raise changed(part.slice.file)
-                self._put(self._rewriter.settled(record))
+                kind = kinds.get(line.offset)
+                if kind != EditKind.DROP:
+                    self._line(line.data, kind, part.slice.file)
         if digest.hexdigest() != part.sha256:
             raise changed(part.slice.file)
+
+    def _line(self, line: bytes, kind: int | None, file: RolloutFile) -> None:
+        record = parse_record(line)
+        if record is None:
+            raise changed(file)
+        kept = self._legacy and kind is None and record["type"] != COMPACTED
+        if kept and not any(old in line for old in self._rewriter.renamed):
+            self._sink.write(line)
+            self._note(record)
+        elif record["type"] == RESPONSE_ITEM:
+            self._put(record)
+        else:
+            self._put(self._rewriter.settled(record))
 
     def _put(self, record: Json) -> None:
         for one in [record] if self._legacy else self._converter.convert(record):
             self._sink.write(dump_record(one))
-            if is_entry(one):
-                self._written.add(one)
-            elif one["type"] == EVENT:
-                self._written.note_event(one["payload"])
+            self._note(one)
+
+    def _note(self, record: Json) -> None:
+        if is_entry(record):
+            self._written.add(record)
+        elif record["type"] == EVENT:
+            self._written.note_event(record["payload"])
 
 
 def _copy_raw(

@@ -75,8 +75,8 @@ class Pairs:
                 shown = seen[session.session_id]
                 _compare(findings, kind, given.views[kind], shown, commands)
                 # Not of what went on at the target: there its own release instructs the model.
-                told = framing(shown, whole=True)
-                missing = [text for text in framing(given.views[kind]) if text not in told]
+                told = framing(shown)
+                missing = [text for text in recorded(given.views[kind]) if text not in told]
                 findings.same(f"{kind} framing", missing, [])
         with findings.at("back"):
             _check_return(findings, given, home, folder)
@@ -198,14 +198,22 @@ def said(seen: SessionView) -> list[Json]:
     return [_essence(item) for item in seen.context if not _is_framing(item)]
 
 
-def framing(seen: SessionView, *, whole: bool = False) -> list[str]:
-    """What a release told the model of itself and its place; not what it adds for the next turn."""
+def framing(seen: SessionView) -> list[str]:
+    """What a release told the model of itself and of its place."""
+    return [_text(item) for item in seen.context if _is_framing(item)]
+
+
+def recorded(seen: SessionView) -> list[str]:
+    """The same, as far as it is in the transcript.
+
+    Not what a release adds for the next turn; and not the instructions that it begins with, where
+    it sends none beside the context: from 0.155 on Codex leaves out parts of those at every request.
+    """
     items = list(seen.context)[:-1]
-    while items and not whole and _is_framing(items[-1]):
+    while items and _is_framing(items[-1]):
         items.pop()
-    # Newer releases begin the context with the instructions that older ones send beside it.
-    beside = [seen.instructions] if whole else []
-    return [*beside, *(_text(item) for item in items if _is_framing(item))]
+    texts = [_text(item) for item in items if _is_framing(item)]
+    return texts if seen.instructions else texts[1:]
 
 
 def _is_framing(item: Json) -> bool:

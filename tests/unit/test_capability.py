@@ -207,6 +207,45 @@ def test_the_window_of_a_compaction_is_told_by_its_number(tmp_path: Path) -> Non
     assert call(*command).envelope["status"] == "no_op"
 
 
+def test_legacy_sessions_are_copied_as_they_are(tmp_path: Path) -> None:
+    session = Session(1, legacy=True).say("one").say("two")
+    home, package = old_home(tmp_path / "home"), tmp_path / "package"
+    write_snapshot(package, [session])
+    [path] = package.rglob("rollout-*.jsonl")
+    spaced = path.read_bytes().replace(
+        b'"payload":{"type":"message"', b'"payload": {"type":"message"'
+    )
+    assert spaced != path.read_bytes()
+    path.write_bytes(spaced)
+    done = call("sync", package, "--codex-home", home, "--no-prime", "--execute", "--json")
+    assert "written_as" not in done.sessions[session.id]
+    [there] = home.rglob("rollout-*.jsonl")
+    assert there.read_bytes() == spaced
+
+
+def test_what_the_model_saw_goes_on_naming_the_old_id(tmp_path: Path) -> None:
+    """A branch has another id; in the legacy form too only records that do not speak name it."""
+    home = old_home(tmp_path / "home")
+    call("sync", package_of(tmp_path / "one", ONE.say("here")), "--codex-home", home, "--execute")
+    package = package_of(tmp_path / "other", ONE.say("there"))
+    [path] = package.rglob("rollout-*.jsonl")
+    last = orjson.loads(path.read_bytes().splitlines()[-1])
+    said = {"type": "function_call_output", "call_id": "c", "output": {"thread_id": ONE.id}}
+    item = {**last, "ordinal": last["ordinal"] + 1, "type": "response_item", "payload": said}
+    shown = {**item, "ordinal": item["ordinal"] + 1, "type": "event_msg"}
+    shown["payload"] = {"type": "x", "thread_id": ONE.id}
+    path.write_bytes(
+        b"\n".join([path.read_bytes().rstrip(), *map(orjson.dumps, (item, shown)), b""])
+    )
+    done = call("sync", package, "--codex-home", home, "--no-prime", "--execute", "--json")
+    branch = done.sessions[ONE.id]
+    assert (branch["result"], branch["written_as"]) == ("branched", "legacy")
+    [there] = home.rglob(f"rollout-*{branch['local_session_id']}.jsonl")
+    *_, item, shown = [orjson.loads(line) for line in there.read_bytes().splitlines()]
+    assert item["payload"] == said
+    assert shown["payload"]["thread_id"] == branch["local_session_id"]
+
+
 def test_the_text_says_so(tmp_path: Path) -> None:
     home, package = old_home(tmp_path / "home"), package_of(tmp_path / "package", ONE)
     done = call("sync", package, "--codex-home", home, "--no-prime")

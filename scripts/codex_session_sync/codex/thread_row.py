@@ -53,6 +53,8 @@ def thread_row(
     row: dict[str, Value] = {**derived, **given}
     for column in ("preview", "first_user_message", "title"):
         row[column] = given.get(column) or derived[column]
+    if "preview" not in columns:
+        row |= _shown_by_its_beginning(row)
     row |= dict.fromkeys(LOCAL_REFERENCES)
     row |= {
         "id": placed.session_id,
@@ -103,6 +105,13 @@ _ADVANCING = (
     "recency_at_ms",
     "tokens_used",
 )
+
+
+def _shown_by_its_beginning(row: Row) -> Row:
+    """What a release without previews shows of a fork: where it begins, not its own first words."""
+    beginning, own = row["preview"], row["first_user_message"]
+    title = beginning if row["title"] == own else row["title"]
+    return {"first_user_message": beginning, "title": title}
 
 
 def _derived(transcript: Transcript) -> dict[str, Value]:

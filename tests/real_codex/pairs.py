@@ -207,7 +207,7 @@ def recorded(seen: SessionView) -> list[str]:
     """The same, as far as it is in the transcript.
 
     Not what a release adds for the next turn; and not the instructions that it begins with where
-    it sends none beside the context: from 0.155 on Codex leaves out parts of those as it sends them.
+    it sends none beside the context: from 0.155 on Codex leaves out parts of them.
     """
     items = list(seen.context)[:-1]
     while items and _is_framing(items[-1]):

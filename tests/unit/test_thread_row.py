@@ -332,6 +332,17 @@ def test_fork_is_shown_by_where_it_begins_and_titled_by_its_own_words(tmp_path: 
     assert (row["title"], row["preview"], row["tokens_used"]) == ("", "of the parent", 0)
 
 
+def test_fork_in_a_table_without_previews_is_shown_by_where_it_begins(tmp_path: Path) -> None:
+    parent = Session(1).say("of the parent")
+    fork = transcript_of(tmp_path, parent, parent.fork(2).say("own"))
+    row = row_of(columns(OLD), fork)
+    assert (row["title"], row["first_user_message"]) == ("of the parent", "of the parent")
+    named = row_of(columns(OLD), fork, {"title": "a name", "first_user_message": "own"})
+    assert (named["title"], named["first_user_message"]) == ("a name", "of the parent")
+    other = row_of(columns(OLD), fork, {"title": "own", "first_user_message": "kept"})
+    assert (other["title"], other["first_user_message"]) == ("own", "kept")
+
+
 # --- a row that goes on --------------------------------------------------------------------------
 
 CONTINUED = 1_772_442_004_500

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from ..model import HistoryMode, Row, Transcript
+from ..model import Facts, HistoryMode, Row, Transcript
 from .rollout import parse_time
 
 LOCAL_REFERENCES = ("thread_section_id", "section_position", "section_entered_at_ms", "project_id")
@@ -54,7 +54,7 @@ def thread_row(
     for column in ("preview", "first_user_message", "title"):
         row[column] = given.get(column) or derived[column]
     if "preview" not in columns:
-        row |= _shown_by_its_beginning(row)
+        row |= _shown_by_its_beginning(row, transcript.facts)
     row |= dict.fromkeys(LOCAL_REFERENCES)
     row |= {
         "id": placed.session_id,
@@ -107,11 +107,12 @@ _ADVANCING = (
 )
 
 
-def _shown_by_its_beginning(row: Row) -> Row:
+def _shown_by_its_beginning(row: Row, facts: Facts) -> Row:
     """What a release without previews shows of a fork: where it begins, not its own first words."""
-    beginning, own = row["preview"], row["first_user_message"]
-    title = beginning if row["title"] == own else row["title"]
-    return {"first_user_message": beginning, "title": title}
+    beginning, own = facts.first_user_message, facts.own_first_message or ""
+    if not beginning or row["first_user_message"] != own:
+        return {}
+    return {key: beginning for key in ("first_user_message", "title") if row[key] == own}
 
 
 def _derived(transcript: Transcript) -> dict[str, Value]:

@@ -7,7 +7,7 @@ a Codex that does not read paginated sessions each record is parsed and put into
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -103,6 +103,18 @@ def _copy(part: ScannedSlice, rewriter: Rewriter, sink: Sink, *, first: bool) ->
 
 def _copy_renaming(part: ScannedSlice, rewriter: Rewriter, sink: Sink, *, fills: bool) -> None:
     """As ``_copy``, for a session that gets another id: every line that names the old is parsed."""
+    for line, kind in _lines(part):
+        named = any(old in line for old in rewriter.renamed)
+        if kind is None and not named:
+            sink.write(line)
+        elif kind != EditKind.DROP:
+            sink.write(_rewritten(line, kind, rewriter, part.slice.file))
+        elif fills:
+            sink.write(_in_its_place(line))
+
+
+def _lines(part: ScannedSlice) -> Iterator[tuple[bytes, int | None]]:
+    """The lines of a slice, each with its edit; at the end it is checked to be what was scanned."""
     digest = hashlib.sha256()
     kinds = dict(zip(part.edits[0::3], part.edits[2::3], strict=True))
     with open_rollout(part.slice.file) as source:
@@ -110,14 +122,7 @@ def _copy_renaming(part: ScannedSlice, rewriter: Rewriter, sink: Sink, *, fills:
             if line.offset >= part.size:
                 break
             digest.update(line.data)
-            kind = kinds.get(line.offset)
-            named = any(old in line.data for old in rewriter.renamed)
-            if kind is None and not named:
-                sink.write(line.data)
-            elif kind != EditKind.DROP:
-                sink.write(_rewritten(line.data, kind, rewriter, part.slice.file))
-            elif fills:
-                sink.write(_in_its_place(line.data))
+            yield line.data, kinds.get(line.offset)
     if digest.hexdigest() != part.sha256:
         raise changed(part.slice.file)
 
@@ -150,23 +155,11 @@ class _Plain:
         self._put(head)
         transcript = self._rewriter.transcript
         for part in transcript.slices:
-            self._copy(part)
+            for line, kind in _lines(part):
+                if kind != EditKind.DROP:
+                    self._line(line, kind, part.slice.file)
         if self._written.chain() != transcript.chain:
             raise changed(transcript.file)
-
-    def _copy(self, part: ScannedSlice) -> None:
-        digest = hashlib.sha256()
-        kinds = dict(zip(part.edits[0::3], part.edits[2::3], strict=True))
-        with open_rollout(part.slice.file) as source:
-            for line in read_lines(source, part.slice.file.thread_id):
-                if line.offset >= part.size:
-                    break
-                digest.update(line.data)
-                kind = kinds.get(line.offset)
-                if kind != EditKind.DROP:
-                    self._line(line.data, kind, part.slice.file)
-        if digest.hexdigest() != part.sha256:
-            raise changed(part.slice.file)
 
     def _line(self, line: bytes, kind: int | None, file: RolloutFile) -> None:
         record = parse_record(line)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Sync sessions from each release of Codex to each: tests/run --releases [SOURCE:TARGET ...].
 
-Without arguments all pairs are run, and what came of them is kept in references/releases.json and
-shown in the documents. The releases are installed by npm where the cache lacks them.
+Without arguments all pairs are run. What came of them is kept in references/releases.json and shown
+in the documents. The releases are installed by npm where the cache lacks them.
 """
 
 from __future__ import annotations
@@ -52,12 +52,8 @@ def main(arguments: list[str]) -> int:
     found = run(pairs)
     bad = [pair for pair in found if pair.problems]
     print(f"{len(found) - len(bad)} of {len(found)} pairs, {time.monotonic() - begun:.0f} s")
-    if not arguments:
-        day = datetime.now(UTC).date().isoformat()
-        RESULTS.write_text(json.dumps(results(found, day), indent=1) + "\n", encoding="utf-8")
-        for document in DOCUMENTS:
-            text = document.read_text(encoding="utf-8")
-            document.write_text(refreshed(text, results(found, day)), encoding="utf-8")
+    if not arguments or RESULTS.exists():
+        keep(found)
     return 1 if bad else 0
 
 
@@ -87,13 +83,18 @@ def run(pairs: list[tuple[str, ...]]) -> list[Pair]:
         return list(pool.map(one, pairs))
 
 
-def results(pairs: list[Pair], day: str) -> Json:
-    """What is kept of a run of all pairs."""
-    found: Json = {}
+def keep(pairs: list[Pair]) -> None:
+    """Put what came of these pairs in the place of what is kept of them, and into the documents."""
+    kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"pairs": {}}
+    kept["measured"] = datetime.now(UTC).date().isoformat()
     for pair in pairs:
-        kept = {"sessions": pair.sessions, "converted": pair.converted}
-        found.setdefault(pair.source, {})[pair.target] = {**kept, "problems": len(pair.problems)}
-    return {"measured": day, "pairs": found}
+        told = {"sessions": pair.sessions, "converted": pair.converted}
+        of_source = kept["pairs"].setdefault(pair.source, {})
+        of_source[pair.target] = {**told, "problems": len(pair.problems)}
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        document.write_text(refreshed(text, kept), encoding="utf-8")
 
 
 def refreshed(text: str, kept: Json) -> str:

@@ -337,6 +337,8 @@ def test_fork_in_a_table_without_previews_is_shown_by_where_it_begins(tmp_path: 
     fork = transcript_of(tmp_path, parent, parent.fork(2).say("own"))
     row = row_of(columns(OLD), fork)
     assert (row["title"], row["first_user_message"]) == ("of the parent", "of the parent")
+    own = row_of(columns(OLD), fork, {"preview": "own"})
+    assert (own["title"], own["first_user_message"]) == ("own", "own")
     named = row_of(columns(OLD), fork, {"title": "a name", "first_user_message": "own"})
     assert (named["title"], named["first_user_message"]) == ("a name", "of the parent")
     other = row_of(columns(OLD), fork, {"title": "own", "first_user_message": "kept"})

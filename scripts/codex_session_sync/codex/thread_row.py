@@ -54,7 +54,7 @@ def thread_row(
     for column in ("preview", "first_user_message", "title"):
         row[column] = given.get(column) or derived[column]
     if "preview" not in columns:
-        row |= _shown_by_its_beginning(row, transcript.facts)
+        row |= _instead_of_preview(row, transcript.facts)
     row |= dict.fromkeys(LOCAL_REFERENCES)
     row |= {
         "id": placed.session_id,
@@ -107,12 +107,12 @@ _ADVANCING = (
 )
 
 
-def _shown_by_its_beginning(row: Row, facts: Facts) -> Row:
-    """What a release without previews shows of a fork: where it begins, not its own first words."""
-    beginning, own = facts.first_user_message, facts.own_first_message or ""
-    if not beginning or row["first_user_message"] != own:
+def _instead_of_preview(row: Row, facts: Facts) -> Row:
+    """What takes the place of a fork's preview, which need not be its own first words."""
+    own = facts.own_first_message or ""
+    if not facts.first_user_message or row["first_user_message"] != own:
         return {}
-    return {key: beginning for key in ("first_user_message", "title") if row[key] == own}
+    return {key: row["preview"] for key in ("first_user_message", "title") if row[key] == own}
 
 
 def _derived(transcript: Transcript) -> dict[str, Value]:

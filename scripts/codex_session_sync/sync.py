@@ -246,6 +246,12 @@ def _ensure_database(
     home: CodexHome, codex: Path | None, environ: Mapping[str, str]
 ) -> tuple[Notice, ...]:
     """Have Codex make its database if the home has none; check it readable if it has."""
+    if home.later_state_db is not None:
+        raise HomeError(
+            "database_too_new",
+            f"the home has {home.later_state_db.name}, which no known release of Codex has",
+            hint="nothing was written; update codex-session-sync, or use a home of an older Codex",
+        )
     if not home.state_db.exists() and codex is not None:
         try:
             prime(codex, home.path, environ)

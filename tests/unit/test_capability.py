@@ -347,6 +347,22 @@ def test_a_newer_database_that_does_not_fit_is_left_alone(tmp_path: Path, change
     assert not any((home / "session-sync").rglob("transactions/*"))
 
 
+@pytest.mark.parametrize(
+    ("name", "refused"), [("6", True), ("10", True), ("4", False), ("x", False)]
+)
+def test_a_database_of_a_later_number_is_not_written_beside(
+    tmp_path: Path, name: str, refused: bool
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    make_database(home)
+    (home / f"state_{name}.sqlite").touch()
+    package = package_of(tmp_path / "package", ONE)
+    done = call("sync", package, "--codex-home", home, "--no-prime", "--execute", "--json")
+    assert done.codes == (["database_too_new"] if refused else [])
+    assert bool(rows(home / "state_5.sqlite", "threads")) != refused
+
+
 def test_another_machine_of_the_newer_release_gives_what_is_not_known(tmp_path: Path) -> None:
     home, package = tmp_path / "home", tmp_path / "package"
     home.mkdir()

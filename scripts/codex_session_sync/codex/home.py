@@ -16,7 +16,8 @@ from .rollout import RolloutName
 SESSIONS = "sessions"
 ARCHIVED = "archived_sessions"
 INSTALLATION_ID = "installation_id"
-STATE_DB = "state_5.sqlite"
+STATE_NUMBER = 5
+STATE_DB = f"state_{STATE_NUMBER}.sqlite"
 HISTORY_DB = "thread_history_1.sqlite"
 INDEX = "session_index.jsonl"
 CONFIG = "config.toml"
@@ -33,6 +34,14 @@ class CodexHome:
     def state_db(self) -> Path:
         """The database of threads; it may not exist."""
         return self.sqlite_home / STATE_DB
+
+    @property
+    def later_state_db(self) -> Path | None:
+        """A database of threads whose number is higher; the releases that have one use no other."""
+        found = (
+            path for path in self.sqlite_home.glob("state_*.sqlite") if _number(path) > STATE_NUMBER
+        )
+        return max(found, key=_number, default=None)
 
     @property
     def history_db(self) -> Path:
@@ -104,6 +113,12 @@ def read_config(home: Path) -> Mapping[str, object]:
             f"{home / CONFIG} cannot be read: {error}",
             hint="Codex will not start with it either; mend it first",
         ) from error
+
+
+def _number(path: Path) -> int:
+    """The number in a database's name; 0 for none."""
+    number = path.stem.removeprefix("state_")
+    return int(number) if number.isascii() and number.isdecimal() else 0
 
 
 def _sqlite_home(home: Path, environ: Mapping[str, str]) -> Path:

@@ -34,11 +34,19 @@ class Writer:
     database: StateDb | None
     policy: Policy
     adaptation: Adaptation = AS_IT_IS
+    legacy_only: bool = False
     progress: Progress | None = None
 
     def run(self, plans: Sequence[SessionPlan]) -> Iterator[SessionOutcome]:
         """Write the sessions; yields what became of each, in order."""
-        stager = Stager(self.home, self.log.staged, self.policy, self.adaptation, self.progress)
+        stager = Stager(
+            self.home,
+            self.log.staged,
+            self.policy,
+            self.adaptation,
+            self.legacy_only,
+            self.progress,
+        )
         committer = Committer(self.home, self.log, self.database, self)
         for batch in _batches(plans):
             if committer.broken is not None:
@@ -62,7 +70,12 @@ class Writer:
     def operations(self, items: Sequence[Staged]) -> Iterable[Pair]:
         """What puts staged sessions in place."""
         changes = Changes(
-            self.home, self.database, self.policy, self.adaptation, self.log.transaction_id
+            self.home,
+            self.database,
+            self.policy,
+            self.adaptation,
+            self.legacy_only,
+            self.log.transaction_id,
         )
         return changes.operations(items)
 

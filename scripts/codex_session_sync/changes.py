@@ -30,7 +30,7 @@ from .lineage.sidecar import (
     sidecar_path,
     with_mapping,
 )
-from .model import RolloutFile, Row
+from .model import HistoryMode, RolloutFile, Row
 from .package.sessions import EDGES
 from .places.adaptation import Adaptation
 from .policy import Policy
@@ -48,6 +48,7 @@ class Changes:
     database: StateDb | None
     policy: Policy
     adaptation: Adaptation
+    legacy_only: bool
     transaction_id: str
 
     def operations(self, staged: Sequence[Staged]) -> Iterator[Pair]:
@@ -147,6 +148,7 @@ class Changes:
             )
         last = one.transcript.facts.last_cwd
         here = self.adaptation.settled(last, one.plan.cwd)
+        mode: HistoryMode = "legacy" if self.legacy_only else one.transcript.mode
         placed = Placed(
             target.session_id,
             path,
@@ -154,6 +156,7 @@ class Changes:
             target.name,
             one.plan.cwd or last,
             here.provider(provider_of(one.transcript, session.row)),
+            mode,
         )
         told = here.row(session.row) if session.row else None
         policy = None if self.policy.trusted else self.policy.approval_policy

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from .codex.convert import numbered_window
 from .codex.home import CodexHome
 from .codex.rollout import COMPACTED, EVENT, META, SETTINGS_APPLIED, TURN_CONTEXT, with_ordinal
 from .lineage.fingerprint import COMPACTED_KEYS, PROVENANCE
@@ -45,7 +46,8 @@ class Identity:
 class Rewriter:
     """Rewrites the records of one transcript; ``removed`` gathers what the policy took away.
 
-    What of it lies in ``home`` is in the terms of this machine already.
+    What of it lies in ``home`` is in the terms of this machine already. ``legacy_only``: for a
+    Codex that does not read paginated sessions (codex.capability).
     """
 
     transcript: Transcript
@@ -53,6 +55,7 @@ class Rewriter:
     identity: Identity
     adaptation: Adaptation = AS_IT_IS
     home: CodexHome | None = None
+    legacy_only: bool = False
     removed: set[str] = field(default_factory=set)
     _ordinal: int = field(init=False)
     _numbers: Iterator[int] = field(init=False)
@@ -105,7 +108,9 @@ class Rewriter:
             seen = {k: v for k, v in payload.items() if kind == COMPACTED and k in COMPACTED_KEYS}
             payload = {**self._renamed(payload), **seen}
         payload = self._adaptation.record(kind, payload)
-        if kind == META:
+        if kind == COMPACTED and self.legacy_only:
+            payload = numbered_window(payload)
+        elif kind == META:
             payload = self.policy.meta(payload, self.removed)
         elif kind == TURN_CONTEXT:
             payload = self.policy.turn_context(payload, self.removed)

@@ -384,6 +384,8 @@ class Plan:
     package: Json
     sessions: tuple[SessionPlan, ...]
     notices: tuple[Notice, ...] = ()
+    source_home: str | None = None
+    """The ``installation_id`` of the home that the package was taken from, where it tells."""
 
     def with_action(self, *actions: Action) -> Sequence[SessionPlan]:
         """The sessions that get one of these actions, in plan order."""

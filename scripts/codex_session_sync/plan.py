@@ -67,7 +67,8 @@ def make_plan(
     plans = _Planner(package, local, choices, progress).plan(_chosen(package, only))
     plans = with_metadata(plans, local, package.source_home)
     plans = with_places(plans, local, surroundings)
-    return Plan(package.summary(), plans, (*package.notices, *local.notices))
+    notices = (*package.notices, *local.notices)
+    return Plan(package.summary(), plans, notices, package.source_home)
 
 
 GOES_ON = (Relation.INCOMING_AHEAD, Relation.DIVERGED)

@@ -51,6 +51,7 @@ class Stager:
     folder: Path
     policy: Policy
     adaptation: Adaptation
+    legacy_only: bool = False
     progress: Progress | None = None
     _numbers: count[int] = field(default_factory=count)
 
@@ -65,7 +66,7 @@ class Stager:
             adapted = self.adaptation.staying(plan.cwd, transcript.meta, target.local.meta)
         else:
             adapted = self.adaptation.settled(transcript.facts.last_cwd, plan.cwd)
-        rewriter = Rewriter(transcript, self.policy, identity, adapted, self.home)
+        rewriter = Rewriter(transcript, self.policy, identity, adapted, self.home, self.legacy_only)
         name = str(next(self._numbers))
         if brings_metadata_only(plan):
             return self._unextended(plan, target, rewriter, name)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from .apply import Writer
 from .codex import goals
+from .codex.capability import UNKNOWN, Readable, last_migration
 from .codex.client import prime
+from .codex.fitting import require_fitting
 from .codex.home import CodexHome
 from .codex.state_db import open_for_reading, open_for_writing
 from .commit import transaction
@@ -34,6 +36,9 @@ from .policy import Policy
 from .recovery import require_none_interrupted
 
 Progress = Callable[[int], None]
+
+NEW = (Action.IMPORT, Action.BRANCH)
+"""The actions that make a session."""
 
 JOURNALED = (
     "session_id",
@@ -66,14 +71,14 @@ def execute(
     codex: Path | None,
     environ: Mapping[str, str],
     rules: Rules = NO_RULES,
-    source_home: str | None = None,
+    reads: Readable = UNKNOWN,
     progress: Progress | None = None,
 ) -> Execution:
     """Apply ``plan``; the caller holds the home's lock and made the plan under it.
 
-    ``rules`` are those of the plan, and remembered for packages from ``source_home``. ``codex`` is
-    started once if the home has no database yet; None: it is not. Raises HomeError,
-    InterruptedTransactionError; then nothing was written.
+    ``rules`` are those of the plan, and remembered for packages from its source. ``codex`` is
+    started once if the home has no database yet; None: it is not. ``reads`` decides in which form
+    sessions are written. Raises HomeError, InterruptedTransactionError; then nothing was written.
     """
     journal = Journal(home.sync_dir)
     require_none_interrupted(journal)
@@ -86,6 +91,7 @@ def execute(
     with open_for_writing(home.state_db, beside) as database:
         if database is not None:
             database.require_writable()
+            require_fitting(database, [p.session.row or {} for p in plan.with_action(*NEW)])
         outcomes: dict[str, SessionOutcome] = {}
         with transaction(
             home,
@@ -93,10 +99,12 @@ def execute(
             [_journaled(session_json(s), None) for s in plan.sessions],
             lambda: _ending(_in_order(plan, outcomes)),
             package={**plan.package, "source": _utf8(plan.package["source"])},
-            source_home=source_home or UNKNOWN_HOME,
+            source_home=plan.source_home or UNKNOWN_HOME,
             rules=rules.document(),
         ) as log:
-            writer = Writer(home, log, database, policy, rules.adaptation, progress)
+            writer = Writer(
+                home, log, database, policy, rules.adaptation, reads.legacy_only, progress
+            )
             for outcome in writer.run(writing):
                 outcomes[outcome.plan.session.session_id] = outcome
     return Execution(log.transaction_id, _in_order(plan, outcomes), (*notices, *unkept))
@@ -112,7 +120,9 @@ def not_executed(plan: Plan) -> Execution:
     return Execution(None, _in_order(plan, {}), ())
 
 
-def session_json(plan: SessionPlan, outcome: SessionOutcome | None = None) -> Json:
+def session_json(
+    plan: SessionPlan, outcome: SessionOutcome | None = None, reads: Readable = UNKNOWN
+) -> Json:
     """One session as reports and the journal show it; ``result`` only after execution."""
     decision = plan.decision
     document: Json = {
@@ -142,11 +152,41 @@ def session_json(plan: SessionPlan, outcome: SessionOutcome | None = None) -> Js
         document["differs"] = plan.differs
     if plan.counterpart is not None:
         document["local"] = _counterpart(plan.counterpart)
+    if reads.legacy_only and _is_converted(plan):
+        document["written_as"] = "legacy"
     if outcome is not None:
         document["result"] = outcome.result
         if outcome.removed:
             document["removed"] = list(outcome.removed)
     return document
+
+
+def _is_converted(plan: SessionPlan) -> bool:
+    """Whether the plan writes a paginated session whole."""
+    return (
+        plan.action in NEW and plan.transcript is not None and plan.transcript.mode == "paginated"
+    )
+
+
+def reading_notices(plan: Plan, reads: Readable) -> tuple[Notice, ...]:
+    """About sessions that go on in a form that the Codex of this home does not read.
+
+    A local file is never put into another form: it is continued as it is.
+    """
+    if not reads.legacy_only:
+        return ()
+    return tuple(
+        Notice(
+            "paginated_unreadable",
+            "the local session is paginated, and so is what is appended to it; the Codex of this "
+            "home does not read such sessions",
+            session.session.session_id,
+        )
+        for session in plan.with_action(Action.FAST_FORWARD)
+        if session.target is not None
+        and session.target.local is not None
+        and session.target.local.mode == "paginated"
+    )
 
 
 def _described(transcript: Outline) -> Json:
@@ -214,6 +254,12 @@ def _ensure_database(
     home: CodexHome, codex: Path | None, environ: Mapping[str, str]
 ) -> tuple[Notice, ...]:
     """Have Codex make its database if the home has none; check it readable if it has."""
+    if home.later_state_db is not None:
+        raise HomeError(
+            "database_too_new",
+            f"the home has {home.later_state_db.name}, which no known release of Codex has",
+            hint="nothing was written; update codex-session-sync, or use a home of an older Codex",
+        )
     if not home.state_db.exists() and codex is not None:
         try:
             prime(codex, home.path, environ)
@@ -223,6 +269,8 @@ def _ensure_database(
         if database is None:
             return (_DATABASE_MISSING,)
         if not database.columns("threads"):
+            if last_migration(database) is not None:
+                require_fitting(database, ())
             raise HomeError(
                 "database_unreadable",
                 f"{home.state_db} has no threads table",

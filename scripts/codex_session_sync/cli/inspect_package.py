@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
+from ..codex.capability import UNKNOWN, readable
 from ..journal.log import Journal
 from ..package.members import parse_limits
 from ..package.reader import open_package
@@ -14,7 +16,7 @@ from ..plan import make_plan
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from ..report.progress import byte_progress
-from ..sync import counts, session_json
+from ..sync import counts, is_idle, reading_notices, session_json
 from ..verdict import Choices, Collision, Diverged
 from .options import (
     choice_options,
@@ -70,12 +72,17 @@ def command(
                 surroundings=surroundings(rules, home),
                 progress=progress,
             )
-        found = [session_json(session) for session in plan.sessions]
-    places = {"directories": directories_data(plan, rules, home)}
+        reads = UNKNOWN if is_idle(plan) else readable(home, None, os.environ)
+        found = [session_json(session, None, reads) for session in plan.sessions]
+    more = {"directories": directories_data(plan, rules, home), "home": reads.as_json()}
     return Report(
         "inspect-package",
         "ok",
-        package_data(plan, found, counts(found), rules) | places,
-        warnings=(*plan_notices(plan), *unfinished_notices(Journal(home.sync_dir))),
+        package_data(plan, found, counts(found), rules) | more,
+        warnings=(
+            *plan_notices(plan),
+            *reading_notices(plan, reads),
+            *unfinished_notices(Journal(home.sync_dir)),
+        ),
         errors=plan_problems(plan),
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from ..codex.capability import UNKNOWN, Readable, readable
 from ..codex.client import find_codex
 from ..codex.home import CodexHome
 from ..errors import ExitCode, UsageError
@@ -29,7 +30,15 @@ from ..policy import local_policy
 from ..recovery import unfinished_notices
 from ..report.envelope import Report, Status
 from ..report.progress import byte_progress
-from ..sync import Execution, counts, execute, is_idle, not_executed, session_json
+from ..sync import (
+    Execution,
+    counts,
+    execute,
+    is_idle,
+    not_executed,
+    reading_notices,
+    session_json,
+)
 from ..unpacking import with_transcripts
 from ..verdict import Choices, Collision, Diverged
 from .options import (
@@ -119,7 +128,7 @@ def command(
         if shown:
             return _compared(_chosen(plan, shown), package, home, rules, do_it=do_it)
         if not do_it:
-            return _planned(plan, home, rules)
+            return _planned(plan, home, rules, _readable(plan, home, codex))
         plan = _whole(plan, package)
         if not known and is_idle(plan):
             return _executed(plan, not_executed(plan), rules, create_dirs=create_dirs)
@@ -130,6 +139,7 @@ def command(
                 plan, rules = planning.plan()
                 plan = _whole(plan, package)
         with byte_progress("writing", package.summary()["bytes"]) as progress:
+            reads = _readable(plan, home, codex)
             done = execute(
                 plan,
                 home,
@@ -137,10 +147,15 @@ def command(
                 codex=codex,
                 environ=os.environ,
                 rules=rules,
-                source_home=package.source_home,
+                reads=reads,
                 progress=progress,
             )
-        return _executed(plan, done, rules, create_dirs=create_dirs)
+        return _executed(plan, done, rules, reads, create_dirs=create_dirs)
+
+
+def _readable(plan: Plan, home: CodexHome, codex: Path | None) -> Readable:
+    """What the home's Codex can read, if there is something to write for it."""
+    return UNKNOWN if is_idle(plan) else readable(home, codex, os.environ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +205,7 @@ def _compared(
             "--diff shows what would come in, --execute brings it in",
             hint="leave one of them out",
         )
-    report = _planned(plan, home, rules)
+    report = _planned(plan, home, rules, UNKNOWN)
     with byte_progress("reading", package.summary()["bytes"]) as progress:
         plan = with_transcripts(plan, package, progress, tuple(Action))
     local = LocalSessions(home)
@@ -203,20 +218,31 @@ def _compared(
     return replace(report, data={**report.data, "diff": excerpts})
 
 
-def _planned(plan: Plan, home: CodexHome, rules: Rules) -> Report:
-    found = [session_json(session) for session in plan.sessions]
+def _planned(plan: Plan, home: CodexHome, rules: Rules, reads: Readable) -> Report:
+    found = [session_json(session, None, reads) for session in plan.sessions]
     idle = all(session.action is Action.SKIP for session in plan.sessions)
     return Report(
         "sync",
         "no_op" if idle else "dry_run",
-        package_data(plan, found, counts(found), rules),
-        warnings=(*plan_notices(plan), *unfinished_notices(Journal(home.sync_dir))),
+        package_data(plan, found, counts(found), rules) | {"home": reads.as_json()},
+        warnings=(
+            *plan_notices(plan),
+            *reading_notices(plan, reads),
+            *unfinished_notices(Journal(home.sync_dir)),
+        ),
         errors=plan_problems(plan),
     )
 
 
-def _executed(plan: Plan, done: Execution, rules: Rules, *, create_dirs: bool) -> Report:
-    found = [session_json(outcome.plan, outcome) for outcome in done.outcomes]
+def _executed(
+    plan: Plan,
+    done: Execution,
+    rules: Rules,
+    reads: Readable = UNKNOWN,
+    *,
+    create_dirs: bool,
+) -> Report:
+    found = [session_json(outcome.plan, outcome, reads) for outcome in done.outcomes]
     results = {outcome.result for outcome in done.outcomes}
     partial = bool(results & {Result.REFUSED, Result.FAILED})
     status: Status = "partial" if partial else "no_op" if results == {Result.SKIPPED} else "ok"
@@ -227,9 +253,9 @@ def _executed(plan: Plan, done: Execution, rules: Rules, *, create_dirs: bool) -
     return Report(
         "sync",
         status,
-        data | {"transaction_id": done.transaction_id},
+        data | {"transaction_id": done.transaction_id, "home": reads.as_json()},
         ExitCode.PARTIAL if partial else ExitCode.OK,
-        tuple(notices),
+        (*notices, *reading_notices(plan, reads)),
         outcome_problems(done.outcomes),
     )
 

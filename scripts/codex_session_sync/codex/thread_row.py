@@ -6,14 +6,14 @@ takes up a rollout without a row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from ..model import Outline, Row, Transcript
+from ..model import Facts, HistoryMode, Outline, Row, Transcript
 from .rollout import parse_time
 
 DEFAULT_PROVIDER = "openai"
@@ -30,7 +30,7 @@ class Placed:
     """A session as it stands here.
 
     That is its id, absolute rollout path, whether it is archived, the name that Codex shows,
-    directory and provider.
+    directory, provider, and the history mode of the file.
     """
 
     session_id: str
@@ -39,16 +39,17 @@ class Placed:
     name: str | None
     cwd: str | None
     provider: str
+    mode: HistoryMode
 
 
 def thread_row(
-    columns: Mapping[str, bool],
+    columns: Collection[str],
     transcript: Transcript,
     source: Row | None,
     placed: Placed,
     approval_policy: str | None,
 ) -> Row:
-    """A complete row for a table with these ``columns`` (name to needed, as state_db has it).
+    """A complete row for a table with these ``columns`` (codex.fitting says which tables fit).
 
     ``source`` is the package's row, ``approval_policy`` takes the place of its own unless None.
     """
@@ -57,11 +58,13 @@ def thread_row(
     row: dict[str, Value] = {**derived, **given}
     for column in ("preview", "first_user_message", "title"):
         row[column] = given.get(column) or derived[column]
+    if "preview" not in columns:
+        row |= _instead_of_preview(row, transcript.facts)
     row |= dict.fromkeys(LOCAL_REFERENCES)
     row |= {
         "id": placed.session_id,
         "rollout_path": placed.path,
-        "history_mode": transcript.mode,
+        "history_mode": placed.mode,
         "archived": int(placed.archived),
         "archived_at": (row.get("archived_at") or row["updated_at"]) if placed.archived else None,
         "name": placed.name,
@@ -71,11 +74,7 @@ def thread_row(
         row["cwd"] = placed.cwd
     if approval_policy is not None:
         row["approval_mode"] = approval_policy
-    return {
-        c: row.get(c) if row.get(c) is not None else _default(c, n)
-        for c, n in columns.items()
-        if row.get(c) is not None or n or c in _NULLABLE_KEPT
-    }
+    return {c: row.get(c) for c in columns if row.get(c) is not None or c in _NULLABLE_KEPT}
 
 
 _NULLABLE_KEPT = frozenset({*LOCAL_REFERENCES, "archived_at", "name"})
@@ -120,6 +119,14 @@ _ADVANCING = (
 )
 
 
+def _instead_of_preview(row: Row, facts: Facts) -> Row:
+    """What takes the place of a fork's preview, which need not be its own first words."""
+    own = facts.own_first_message or ""
+    if not facts.first_user_message or row["first_user_message"] != own:
+        return {}
+    return {key: row["preview"] for key in ("first_user_message", "title") if row[key] == own}
+
+
 def _derived(transcript: Transcript) -> dict[str, Value]:
     meta, facts = transcript.meta, transcript.facts
     git = meta.get("git")
@@ -158,13 +165,6 @@ def _derived(transcript: Transcript) -> dict[str, Value]:
         "has_user_event": 0,
         "is_pinned": 0,
     }
-
-
-def _default(column: str, needed: bool) -> Value:
-    """A value for a column of a newer release that must not be null."""
-    if not needed:
-        return None
-    return 0 if column.endswith(("_at", "_ms", "_count")) or column.startswith("is_") else ""
 
 
 def _source(value: Any) -> str:

@@ -136,7 +136,15 @@ def _row(session: PackagedSession, transcript: Transcript, name: str) -> Row:
             row["history_mode"] = transcript.mode
         return row
     cwd, provider = transcript.facts.last_cwd, provider_of(transcript, None)
-    placed = Placed(session.session_id, path, session.archived, session.name, cwd, provider)
+    placed = Placed(
+        session.session_id,
+        path,
+        session.archived,
+        session.name,
+        cwd,
+        provider,
+        transcript.mode,
+    )
     return thread_row(COLUMNS, transcript, None, placed, None)
 
 

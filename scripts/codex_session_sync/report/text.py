@@ -113,6 +113,7 @@ def _sessions(data: Json, out: Console) -> None:
     _differences(data["sessions"], out)
     _removed(data["sessions"], out)
     places_text.paint(data, out)
+    _forms(data, out)
     for found in data.get("diff", ()):
         diff_text.paint(found, out)
     if data.get("transaction_id"):
@@ -170,6 +171,21 @@ def _removed(sessions: list[Json], out: Console) -> None:
         out.print(
             f"taken away from {len(touched)} of them, so that nothing acts unasked: {kinds} "
             "(--trust-package keeps it)",
+            highlight=False,
+        )
+
+
+def _forms(data: Json, out: Console) -> None:
+    """Which sessions are put into another form, and for which Codex."""
+    converted = [session for session in data["sessions"] if session.get("written_as")]
+    if converted:
+        home = data["home"]
+        signs = {"database": home["database"], "installed": home["codex"]}
+        told = ", ".join(f"{sign} {value}" for sign, value in signs.items() if value)
+        out.print(
+            f"{len(converted)} of them in the legacy form, since the Codex of this home does not "
+            f"read paginated sessions ({told})",
+            markup=False,
             highlight=False,
         )
 

@@ -214,6 +214,9 @@ class Transcript(Outline):
     """Keys (see codex.rollout.record_key) of the records after the last entry."""
     taken_back: frozenset[bytes]
     """The links of entries that records of the transcript take back."""
+    claims: Mapping[bytes, int] = field(default_factory=dict)
+    """What its records say of settings and tools (see claims), each with the byte, counted over all
+    slices, at which it is said last."""
 
     @property
     def file(self) -> RolloutFile:
@@ -299,7 +302,8 @@ class SessionPlan:
 
     ``transcript`` is None only where it could not be read, and a whole Transcript where the plan is
     executed and writes. ``reason`` is a stable code when the action is skip or refuse;
-    ``counterpart`` is what a diverged or colliding session met here.
+    ``counterpart`` is what a diverged or colliding session met here, ``removed`` what the policy
+    will take away, as far as it can be told.
     """
 
     session: PackagedSession
@@ -313,6 +317,7 @@ class SessionPlan:
     target: Target | None = None
     differs: Json = field(default_factory=dict)
     counterpart: Counterpart | None = None
+    removed: tuple[str, ...] = ()
 
 
 def brings_metadata_only(plan: SessionPlan) -> bool:

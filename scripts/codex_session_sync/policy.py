@@ -35,6 +35,30 @@ SETTINGS_THAT_ACT = (
 )
 
 
+ACTING_IN_TURN = (
+    "cwd",
+    "approval_policy",
+    "approvals_reviewer",
+    "active_permission_profile",
+    "disabled_plugin_ids",
+)
+"""Keys of a ``turn_context`` on which its rule depends."""
+
+ACTING_IN_META = ("cwd", "runtime_workspace_roots", "selected_capability_roots")
+"""Keys of a ``session_meta`` on which its rule depends."""
+
+MEANING = {
+    "active_permission_profile": "a permission profile of its own",
+    "approval_policy": "another approval policy than this machine's",
+    "approvals_reviewer": "approval by somebody else than you",
+    "disabled_plugin_ids": "turning off plugins of this machine",
+    "permission_profile": "leave to write or to use the network",
+    "runtime_workspace_roots": "folders to write to that are not its own",
+    "selected_capability_roots": "plugins that start programs",
+}
+"""What is taken away, in words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The rules of one sync.

@@ -134,8 +134,9 @@ def session_json(plan: SessionPlan, outcome: SessionOutcome | None = None) -> Js
         document["local"] = _counterpart(plan.counterpart)
     if outcome is not None:
         document["result"] = outcome.result
-        if outcome.removed:
-            document["removed"] = list(outcome.removed)
+    removed = plan.removed if outcome is None else outcome.removed
+    if removed:
+        document["removed"] = list(removed)
     return document
 
 

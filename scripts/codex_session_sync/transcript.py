@@ -10,6 +10,7 @@ from typing import Any
 
 import zstandard
 
+from . import claims
 from .codex.inventory import SegmentLookup, invalid, open_rollout, resolve
 from .codex.rollout import (
     EVENT,
@@ -64,6 +65,7 @@ def scan(tip: RolloutFile, lookup: SegmentLookup, progress: Progress | None = No
         pass_.fingerprinter.ends(),
         frozenset(pass_.tail),
         frozenset(pass_.fingerprinter.taken_back),
+        pass_.claims,
     )
 
 
@@ -192,6 +194,7 @@ class _Pass:
     progress: Progress | None
     facts: _Gathering = field(default_factory=_Gathering)
     tail: list[str] = field(default_factory=list)
+    claims: dict[bytes, int] = field(default_factory=dict)
     size: int = 0
     """Bytes of the slices read so far."""
 
@@ -268,6 +271,8 @@ class _SliceReading:
         kind = self._edit_kind(line, record)
         if kind is not None:
             self._edit(line, kind)
+        if kind != EditKind.DROP:
+            claims.note(self._pass.claims, record, self._pass.size + line.offset + len(line.data))
 
     def _edit_kind(self, line: Line, record: Json) -> EditKind | None:
         kind: Any = record["type"]

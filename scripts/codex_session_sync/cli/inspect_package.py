@@ -10,10 +10,12 @@ from ..journal.log import Journal
 from ..package.members import parse_limits
 from ..package.reader import open_package
 from ..plan import make_plan
+from ..policy import local_policy
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from ..report.progress import byte_progress
 from ..sync import counts, session_json
+from ..trust import judged
 from ..verdict import Choices, Collision, Diverged
 from .options import (
     choice_options,
@@ -58,6 +60,7 @@ def command(
         with byte_progress("reading", total) as progress:
             choices = Choices(on_diverged, on_collision)
             plan = make_plan(package, home, only=sessions, choices=choices, progress=progress)
+        plan = judged(plan, home, local_policy(home, trusted=False))
         found = [session_json(session) for session in plan.sessions]
     return Report(
         "inspect-package",

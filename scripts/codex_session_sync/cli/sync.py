@@ -23,6 +23,7 @@ from ..recovery import unfinished_notices
 from ..report.envelope import Report, Status
 from ..report.progress import byte_progress
 from ..sync import Execution, counts, execute, is_idle, not_executed, session_json
+from ..trust import judged
 from ..unpacking import with_transcripts
 from ..verdict import Choices, Collision, Diverged
 from .options import (
@@ -89,8 +90,9 @@ def command(
             stack.enter_context(home_lock(home.sync_dir, "sync"))
         choices = Choices(on_diverged, on_collision)
         plan = _plan(package, home, sessions, choices)
+        policy = local_policy(home, trusted=trust_package)
         if not do_it:
-            return _planned(plan, home)
+            return _planned(judged(plan, home, policy), home)
         plan = _whole(plan, package)
         if not known and is_idle(plan):
             return _executed(plan, not_executed(plan))
@@ -99,8 +101,8 @@ def command(
             stack.enter_context(home_lock(home.sync_dir, "sync"))
             if Journal(home.sync_dir).ids():
                 plan = _whole(_plan(package, home, sessions, choices), package)
+        plan = judged(plan, home, policy)
         with byte_progress("writing", package.summary()["bytes"]) as progress:
-            policy = local_policy(home, trusted=trust_package)
             done = execute(
                 plan, home, policy=policy, codex=codex, environ=os.environ, progress=progress
             )

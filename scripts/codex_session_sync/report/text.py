@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..identify import short_id
 from ..model import Json
+from ..policy import MEANING
 from . import health_text, pack, rebuild_index, sidecars_text, transactions_text
 from .envelope import Report
 from .parts import STYLES, base
@@ -135,14 +136,24 @@ def _counted(number: int, one: str, many: str | None = None) -> str:
 
 
 def _removed(sessions: list[Json], out: Console) -> None:
-    """What the policy took away from imported sessions, if anything."""
-    touched = [session for session in sessions if session.get("removed")]
-    if touched:
-        kinds = ", ".join(sorted({kind for session in touched for kind in session["removed"]}))
+    """What the policy takes away from sessions, if anything, those that lose the same together."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for session in sessions:
+        if session.get("removed"):
+            found.setdefault(tuple(session["removed"]), []).append(session["session_id"])
+    if not found:
+        return
+    out.print(
+        "taken away, so that nothing acts unasked (--trust-package keeps it):", highlight=False
+    )
+    for kinds, ids in found.items():
+        who = ", ".join(short_id(i) for i in ids[:3]) + (
+            f" and {n} more" if (n := len(ids) - 3) > 0 else ""
+        )
         out.print(
-            f"taken away from {len(touched)} of them, so that nothing acts unasked: {kinds} "
-            "(--trust-package keeps it)",
+            f"  {who}: {'; '.join(MEANING.get(k, k) for k in kinds)}",
             highlight=False,
+            soft_wrap=True,
         )
 
 

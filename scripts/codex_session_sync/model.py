@@ -71,6 +71,12 @@ RESULT_OF = {
 """What a writing action comes to when it succeeds."""
 
 
+SKILL = "skill:"
+"""What the journal puts before a skill's name where a session's id would be."""
+
+RESULT_OF_SKILL = {"install": "installed", "replace": "replaced"}
+"""What is done with a skill, and what that comes to."""
+
 RESULT_OF_MAPPING = {"remap": "remapped", "adopt": "adopted"}
 """What is done to the mappings of a session alone, and what that comes to."""
 

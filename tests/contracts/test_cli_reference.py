@@ -31,6 +31,8 @@ OBJECTS = {
     "problem": ("health_problem",),
     "checked": ("health/properties/checked",),
     "undoing": ("undoing", "executed_undoing"),
+    "skill": ("skill", "executed_skill"),
+    "undone skill": ("skill_undoing",),
     "change": ("sidecar_change", "executed_rewriting/properties/changes/items"),
     "mapping change": ("mapping_change",),
     "transaction": ("transaction",),

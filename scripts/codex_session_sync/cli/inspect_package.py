@@ -14,12 +14,14 @@ from ..policy import local_policy
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from ..report.progress import byte_progress
+from ..skills.comparing import plan_skills, skill_json
 from ..sync import counts, session_json
 from ..trust import judged
 from ..verdict import Choices, Collision, Diverged
 from .options import (
     choice_options,
     common,
+    diff_skills_option,
     home_of,
     package_argument,
     package_data,
@@ -33,6 +35,7 @@ from .options import (
 @package_argument
 @session_option
 @choice_options
+@diff_skills_option
 @common
 def command(
     pkg: Path,
@@ -40,6 +43,7 @@ def command(
     sessions: tuple[str, ...],
     on_diverged: Diverged,
     on_collision: Collision,
+    diff_skills: bool,
     codex_home: str | None,
     as_json: bool,
 ) -> Report:
@@ -62,10 +66,12 @@ def command(
             plan = make_plan(package, home, only=sessions, choices=choices, progress=progress)
         plan = judged(plan, home, local_policy(home, trusted=False))
         found = [session_json(session) for session in plan.sessions]
+        skills = [skill_json(s) for s in plan_skills(package.skills, home)]
     return Report(
         "inspect-package",
         "ok",
-        package_data(plan, found, counts(found)),
+        package_data(plan, found, counts(found), skills),
         warnings=(*plan_notices(plan), *unfinished_notices(Journal(home.sync_dir))),
         errors=plan_problems(plan),
+        diff_skills=diff_skills,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import click
 
 from ..codex.client import find_codex
 from ..codex.home import CodexHome
-from ..errors import ExitCode
+from ..errors import ExitCode, UsageError
 from ..journal.log import Journal
 from ..locks import home_lock
 from ..model import Action, Plan, Result
@@ -22,6 +23,8 @@ from ..policy import local_policy
 from ..recovery import unfinished_notices
 from ..report.envelope import Report, Status
 from ..report.progress import byte_progress
+from ..skills.comparing import SkillPlan, plan_skills, skill_json, skill_notices
+from ..skills.installing import in_order
 from ..sync import Execution, counts, execute, is_idle, not_executed, session_json
 from ..trust import judged
 from ..unpacking import with_transcripts
@@ -29,6 +32,7 @@ from ..verdict import Choices, Collision, Diverged
 from .options import (
     choice_options,
     common,
+    diff_skills_option,
     home_of,
     outcome_problems,
     package_argument,
@@ -36,6 +40,7 @@ from .options import (
     plan_notices,
     plan_problems,
     session_option,
+    skill_problems,
 )
 
 
@@ -49,6 +54,17 @@ from .options import (
     is_flag=True,
     help="Keep what the package says of approval, sandbox, workspace roots and plugins.",
 )
+@click.option(
+    "--with-skills",
+    is_flag=True,
+    help="Install the skills of the package that the home does not have. A skill acts.",
+)
+@click.option(
+    "--replace-skills",
+    is_flag=True,
+    help="With --with-skills: also in the place of other skills of these names.",
+)
+@diff_skills_option
 @click.option(
     "--codex-bin",
     metavar="FILE",
@@ -64,6 +80,9 @@ def command(
     on_collision: Collision,
     do_it: bool,
     trust_package: bool,
+    with_skills: bool,
+    replace_skills: bool,
+    diff_skills: bool,
     codex_bin: str | None,
     no_prime: bool,
     codex_home: str | None,
@@ -81,6 +100,12 @@ def command(
       codex-session-sync sync carried.zip --session 01a1fd25-10c9-7253-a7ef-c7821c2a9837 --execute
     """
     del as_json
+    if replace_skills and not with_skills:
+        raise UsageError(
+            "usage",
+            "--replace-skills says how skills are installed, and none are",
+            hint="add --with-skills",
+        )
     codex = None if no_prime else find_codex(codex_bin, os.environ)
     home = home_of(codex_home)
     with ExitStack() as stack:
@@ -91,11 +116,12 @@ def command(
         choices = Choices(on_diverged, on_collision)
         plan = _plan(package, home, sessions, choices)
         policy = local_policy(home, trusted=trust_package)
+        skills = plan_skills(package.skills, home, install=with_skills, replace=replace_skills)
         if not do_it:
-            return _planned(judged(plan, home, policy), home)
+            return _planned(judged(plan, home, policy), skills, home, diff_skills=diff_skills)
         plan = _whole(plan, package)
-        if not known and is_idle(plan):
-            return _executed(plan, not_executed(plan))
+        if not known and is_idle(plan, skills):
+            return _executed(plan, not_executed(plan, skills), diff_skills=diff_skills)
         if not known:
             # The first sync of this home: the lock makes its folder, so the plan came before it.
             stack.enter_context(home_lock(home.sync_dir, "sync"))
@@ -104,9 +130,15 @@ def command(
         plan = judged(plan, home, policy)
         with byte_progress("writing", package.summary()["bytes"]) as progress:
             done = execute(
-                plan, home, policy=policy, codex=codex, environ=os.environ, progress=progress
+                plan,
+                home,
+                policy=policy,
+                codex=codex,
+                environ=os.environ,
+                progress=progress,
+                skills=skills,
             )
-        return _executed(plan, done)
+        return _executed(plan, done, diff_skills=diff_skills)
 
 
 def _plan(package: Package, home: CodexHome, sessions: tuple[str, ...], choices: Choices) -> Plan:
@@ -119,28 +151,41 @@ def _whole(plan: Plan, package: Package) -> Plan:
         return with_transcripts(plan, package, progress)
 
 
-def _planned(plan: Plan, home: CodexHome) -> Report:
+def _planned(
+    plan: Plan, skills: Sequence[SkillPlan], home: CodexHome, *, diff_skills: bool
+) -> Report:
     found = [session_json(session) for session in plan.sessions]
     idle = all(session.action is Action.SKIP for session in plan.sessions)
+    idle = idle and all(skill.action in ("skip", "leave") for skill in skills)
     return Report(
         "sync",
         "no_op" if idle else "dry_run",
-        package_data(plan, found, counts(found)),
-        warnings=(*plan_notices(plan), *unfinished_notices(Journal(home.sync_dir))),
-        errors=plan_problems(plan),
+        package_data(plan, found, counts(found), [skill_json(skill) for skill in skills]),
+        warnings=(
+            *plan_notices(plan),
+            *skill_notices(skills),
+            *unfinished_notices(Journal(home.sync_dir)),
+        ),
+        errors=(*plan_problems(plan), *skill_problems(in_order(skills, ()))),
+        diff_skills=diff_skills,
     )
 
 
-def _executed(plan: Plan, done: Execution) -> Report:
+def _executed(plan: Plan, done: Execution, *, diff_skills: bool) -> Report:
     found = [session_json(outcome.plan, outcome) for outcome in done.outcomes]
     results = {outcome.result for outcome in done.outcomes}
-    partial = bool(results & {Result.REFUSED, Result.FAILED})
-    status: Status = "partial" if partial else "no_op" if results == {Result.SKIPPED} else "ok"
+    problems = (*outcome_problems(done.outcomes), *skill_problems(done.skills))
+    partial = bool(results & {Result.REFUSED, Result.FAILED} or problems)
+    idle = results == {Result.SKIPPED} and done.transaction_id is None
+    status: Status = "partial" if partial else "no_op" if idle else "ok"
+    skills = [outcome.to_json() for outcome in done.skills]
+    data = package_data(plan, found, counts(found), skills)
     return Report(
         "sync",
         status,
-        package_data(plan, found, counts(found)) | {"transaction_id": done.transaction_id},
+        data | {"transaction_id": done.transaction_id},
         ExitCode.PARTIAL if partial else ExitCode.OK,
-        (*plan_notices(plan), *done.notices),
-        outcome_problems(done.outcomes),
+        (*plan_notices(plan), *skill_notices([o.plan for o in done.skills]), *done.notices),
+        problems,
+        diff_skills,
     )

@@ -12,6 +12,7 @@ from dataclasses import asdict
 
 from ..model import Json
 from .files import CreateFile, CutFile, ExtendFile, MakeFolder, MoveFile, RemoveFolder
+from .folders import MoveFolder
 from .rows import ForgetProjection, PutRow
 from .site import HOME_CHANGED, Operation, Site
 from .texts import AppendText, EditText, PutDocument
@@ -28,6 +29,7 @@ __all__ = [
     "ForgetProjection",
     "MakeFolder",
     "MoveFile",
+    "MoveFolder",
     "Operation",
     "PutDocument",
     "PutRow",
@@ -44,6 +46,7 @@ AnyOperation = (
     | ExtendFile
     | CutFile
     | MoveFile
+    | MoveFolder
     | AppendText
     | EditText
     | PutRow
@@ -60,6 +63,7 @@ KINDS: dict[str, Callable[..., AnyOperation]] = {
         ExtendFile,
         CutFile,
         MoveFile,
+        MoveFolder,
         AppendText,
         EditText,
         PutRow,

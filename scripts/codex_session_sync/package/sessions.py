@@ -10,6 +10,7 @@ from typing import Literal
 from ..codex.inventory import RolloutIndex, rollout_file
 from ..model import Json, Notice, Outline, PackagedSession, RolloutFile, Row
 from .container import PackageTree
+from .skills import PackagedSkill
 
 Kind = Literal["native", "transfer-v1", "snapshot"]
 
@@ -31,6 +32,7 @@ class Package:
     """The ``installation_id`` of the home that it was taken from, where it tells."""
     outlines: Mapping[str, Outline] = field(default_factory=dict)
     """What the package itself tells of its sessions, by id; the others are read."""
+    skills: tuple[PackagedSkill, ...] = ()
     unpack: Callable[[Collection[str]], None] = _in_place
     """Puts the files of these sessions, of which there are outlines, where they can be read.
 

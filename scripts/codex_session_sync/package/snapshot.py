@@ -17,6 +17,7 @@ from ..errors import HomeError
 from ..model import Notice, PackagedSession, RolloutFile, Row
 from .container import PackageTree
 from .sessions import Package, rollouts_in, tools_by_thread
+from .skills import skills_in
 
 INDEX_BYTES = 256 << 20
 
@@ -53,6 +54,7 @@ def read_snapshot(tree: PackageTree) -> Package:
         ),
         notices,
         _installation(tree, root or ""),
+        skills=() if root is None else skills_in(tree, root),
     )
 
 

@@ -11,6 +11,7 @@ from ..policy import MEANING
 from . import health_text, pack, rebuild_index, sidecars_text, transactions_text
 from .envelope import Report
 from .parts import STYLES, base
+from .skills_text import skills
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +32,8 @@ def render(report: Report, out: Console, err: Console) -> None:
     painter = _PAINTERS.get(report.command)
     if report.status != "error" and painter is not None:
         painter(report.data, out)
+        if report.command in ("inspect-package", "sync"):
+            skills(report.data["skills"], out, with_diff=report.diff_skills)
         closing = _CLOSING.get(report.status)
         if closing is not None and (report.command, report.status) not in _TOLD:
             out.print(closing, highlight=False)

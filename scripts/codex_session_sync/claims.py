@@ -24,6 +24,9 @@ MORE = "more"
 MOST = 4096
 """How many different claims of a session are kept."""
 
+LONGEST = 16 << 10
+"""The longest claim that is kept, in bytes."""
+
 WORDS = 80
 NAMES = 20
 
@@ -61,7 +64,7 @@ def note(found: dict[bytes, int], record: Json, end: int) -> None:
         return
     for claim in claims_of(record):
         text = orjson.dumps(claim, option=orjson.OPT_SORT_KEYS)
-        if text not in found and len(found) >= MOST:
+        if len(text) > LONGEST or (text not in found and len(found) >= MOST):
             text = orjson.dumps({"type": MORE, "payload": {}})
         found[text] = end
 

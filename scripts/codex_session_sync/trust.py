@@ -11,6 +11,7 @@ import orjson
 
 from .claims import (
     INSTRUCTIONS,
+    LONGEST,
     MORE,
     MOST,
     TOOLS,
@@ -152,7 +153,10 @@ class _Spoken:
                 what = f"{_who(sessions)} tools to the model, sha256 {digest[:SHOWN]}: {names}"
                 yield Notice("tools_offered", what, one)
         for session_id in self.many:
-            what = f"its settings are of more than {MOST} kinds, not all of which were looked at"
+            what = (
+                f"its settings are of more than {MOST} kinds, or longer than {LONGEST} bytes: not "
+                "all of them were looked at"
+            )
             yield Notice("instructions_unusual", what, session_id)
 
 

@@ -270,5 +270,14 @@ def test_claims_do_not_grow_without_end(
     monkeypatch.setattr(claims, "MOST", 10)
     many = [turn_context(approval_policy=f"never {n}") for n in range(20)]
     outcome = run(home, armed(tmp_path / "p", ONE, *many), "--execute")
-    assert "not all of which were looked at" in warnings(outcome)["instructions_unusual"]
+    assert "not all of them were looked at" in warnings(outcome)["instructions_unusual"]
     assert outcome.sessions[ONE.id]["removed"] == ["approval_policy"]
+
+
+def test_long_claims_are_not_kept(tmp_path: Path, home: Path) -> None:
+    long = turn_context(approval_policy="never" * claims.LONGEST)
+    package = armed(tmp_path / "p", ONE, long)
+    planned = run(home, package)
+    assert "not all of them were looked at" in warnings(planned)["instructions_unusual"]
+    assert "removed" not in planned.sessions[ONE.id]
+    assert run(home, package, "--execute").sessions[ONE.id]["removed"] == ["approval_policy"]

@@ -188,6 +188,9 @@ def _recovered(data: Json, out: Console) -> None:
             f"{len(item['sessions_undone'])} undone",
             highlight=False,
         )
+        for word in ("kept", "undone"):
+            for name in item.get(f"skills_{word}", ()):
+                out.print(f"  skill {name}: {word}", markup=False, highlight=False)
 
 
 _PAINTERS: dict[str, Callable[[Json, Console], None]] = {

@@ -152,6 +152,19 @@ def test_a_new_skill_is_installed_as_it_is(home: Path, package: Path) -> None:
     assert not os.access(found / "SKILL.md", os.X_OK)
 
 
+def test_in_words(home: Path, package: Path) -> None:
+    command = ("sync", package, "--no-prime", "--codex-home", home)
+    planned = call(*command).out.decode()
+    assert "  hello: not in this home; 3 files, 1 of them programs, " in planned
+    assert "none is installed without --with-skills" in planned
+    done = call(*command, "--with-skills", "--execute")
+    text = done.out.decode()
+    assert "  hello: 3 files, 1 of them programs, " in text
+    assert "; installed\n" in text
+    assert "none is installed" not in text
+    assert "(1 files here begin with #!)" in done.err
+
+
 def test_again_there_is_nothing_to_do(home: Path, package: Path) -> None:
     install(home, package)
     before = tree(home)

@@ -36,11 +36,12 @@ def _skill(skill: Json, out: Console, *, with_diff: bool) -> None:
 
     outcome = skill.get("result") or skill["action"]
     style = STYLES.get(outcome, "default")
+    what = "" if outcome in ("installed", "replaced") else f"{WHAT[skill['state']]}; "
     many = "file" if skill["files"] == 1 else "files"
     digest = f", sha256 {skill['digest'][:12]}" if skill["digest"] else ""
     scripts = f", {n} of them programs" if (n := len(skill["scripts"])) else ""
     out.print(
-        f"  {escape(skill['name'])}: {WHAT[skill['state']]}; {skill['files']} {many}{scripts}, "
+        f"  {escape(skill['name'])}: {what}{skill['files']} {many}{scripts}, "
         f"{skill['size']:,} bytes{digest}; [{style}]{outcome}[/]",
         highlight=False,
         soft_wrap=True,

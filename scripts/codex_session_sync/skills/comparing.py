@@ -201,7 +201,7 @@ def skill_notices(plans: Sequence[SkillPlan]) -> tuple[Notice, ...]:
     return (
         Notice(
             "skills_act",
-            f"{', '.join(names)}: a skill tells Codex what to do in every session, and brings "
-            f"programs for it ({scripts} here begin with #!); read it before you use it",
+            f"{', '.join(names)}: a skill tells Codex what to do in every session, and may bring "
+            f"programs ({scripts or 'no'} files here begin with #!); read it before you use it",
         ),
     )

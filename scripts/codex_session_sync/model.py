@@ -71,6 +71,12 @@ RESULT_OF = {
 """What a writing action comes to when it succeeds."""
 
 
+SKILL = "skill:"
+"""What the journal puts before a skill's name where a session's id would be."""
+
+RESULT_OF_SKILL = {"install": "installed", "replace": "replaced"}
+"""What is done with a skill, and what that comes to."""
+
 RESULT_OF_MAPPING = {"remap": "remapped", "adopt": "adopted"}
 """What is done to the mappings of a session alone, and what that comes to."""
 
@@ -229,6 +235,9 @@ class Transcript(Outline):
     between them are taken back only later."""
     numbered_from: int = 0
     """The ordinal of the first NUMBERED record."""
+    claims: Mapping[bytes, int] = field(default_factory=dict)
+    """What its records say of settings and tools (see claims), each with the byte, counted over all
+    slices, at which it is said last."""
 
     @property
     def file(self) -> RolloutFile:
@@ -354,7 +363,8 @@ class SessionPlan:
     ``transcript`` is None only where it could not be read, and a whole Transcript where the plan is
     executed and writes. ``reason`` is a stable code when the action is skip or refuse;
     ``counterpart`` is what a diverged or colliding session met here; ``cwd`` is the directory in
-    which the session works here, or will.
+    which the session works here, or will; ``removed`` is what the policy will take away, as far as
+    it can be told.
     """
 
     session: PackagedSession
@@ -369,6 +379,7 @@ class SessionPlan:
     differs: Json = field(default_factory=dict)
     counterpart: Counterpart | None = None
     cwd: str | None = None
+    removed: tuple[str, ...] = ()
 
 
 def brings_metadata_only(plan: SessionPlan) -> bool:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .apply import Writer
 from .codex import goals
@@ -20,6 +21,7 @@ from .following import UNKNOWN_HOME
 from .journal.log import Journal
 from .model import (
     RESULT_OF,
+    RESULT_OF_SKILL,
     Action,
     Counterpart,
     Json,
@@ -34,6 +36,8 @@ from .model import (
 from .places.rules import NO_RULES, Rules
 from .policy import Policy
 from .recovery import require_none_interrupted
+from .skills.comparing import SkillPlan, journaled
+from .skills.installing import Installer, SkillOutcome, in_order
 
 Progress = Callable[[int], None]
 
@@ -61,33 +65,49 @@ class Execution:
     transaction_id: str | None
     outcomes: tuple[SessionOutcome, ...]
     notices: tuple[Notice, ...]
+    skills: tuple[SkillOutcome, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a plan is executed.
+
+    ``policy`` says what packages may bring along, ``rules``, those of the plan, which directories
+    and providers stand for theirs (they are remembered for its source), ``reads`` in which form
+    sessions are written; ``skills`` are installed with it.
+    """
+
+    policy: Policy
+    rules: Rules = NO_RULES
+    reads: Readable = UNKNOWN
+    skills: Sequence[SkillPlan] = ()
 
 
 def execute(
     plan: Plan,
     home: CodexHome,
+    terms: Terms,
     *,
-    policy: Policy,
     codex: Path | None,
     environ: Mapping[str, str],
-    rules: Rules = NO_RULES,
-    reads: Readable = UNKNOWN,
     progress: Progress | None = None,
 ) -> Execution:
     """Apply ``plan``; the caller holds the home's lock and made the plan under it.
 
-    ``rules`` are those of the plan, and remembered for packages from its source. ``codex`` is
-    started once if the home has no database yet; None: it is not. ``reads`` decides in which form
-    sessions are written. Raises HomeError, InterruptedTransactionError; then nothing was written.
+    ``codex`` is started once if the home has no database yet; None: it is not. Raises HomeError,
+    InterruptedTransactionError; then nothing was written.
     """
     journal = Journal(home.sync_dir)
     require_none_interrupted(journal)
-    if is_idle(plan):
-        return not_executed(plan)
+    if is_idle(plan, terms.skills):
+        return not_executed(plan, terms.skills)
     # Entries first: metadata may be of a session that another one of the package extends.
     writing = sorted(plan.with_action(*RESULT_OF), key=brings_metadata_only)
-    notices = _ensure_database(home, codex, environ)
+    notices = _ensure_database(home, codex, environ) if writing else ()
     beside, unkept = _goals(home, writing)
+    skills = terms.skills
+    installed: list[SkillOutcome] = []
+    more: Any = {"skills": [journaled(skill, None) for skill in skills]} if skills else {}
     with open_for_writing(home.state_db, beside) as database:
         if database is not None:
             database.require_writable()
@@ -97,27 +117,41 @@ def execute(
             home,
             "sync",
             [_journaled(session_json(s), None) for s in plan.sessions],
-            lambda: _ending(_in_order(plan, outcomes)),
+            lambda: _ending(_in_order(plan, outcomes), in_order(skills, installed)),
             package={**plan.package, "source": _utf8(plan.package["source"])},
             source_home=plan.source_home or UNKNOWN_HOME,
-            rules=rules.document(),
+            rules=terms.rules.document(),
+            **more,
         ) as log:
-            writer = Writer(
-                home, log, database, policy, rules.adaptation, reads.legacy_only, progress
-            )
-            for outcome in writer.run(writing):
-                outcomes[outcome.plan.session.session_id] = outcome
-    return Execution(log.transaction_id, _in_order(plan, outcomes), (*notices, *unkept))
+            try:
+                writer = Writer(
+                    home,
+                    log,
+                    database,
+                    terms.policy,
+                    terms.rules.adaptation,
+                    terms.reads.legacy_only,
+                    progress,
+                )
+                for outcome in writer.run(writing):
+                    outcomes[outcome.plan.session.session_id] = outcome
+                installed += Installer(home, log).run(skills)
+            finally:
+                if skills:
+                    log.manifest["skills"] = [s.journaled() for s in in_order(skills, installed)]
+    found = tuple(in_order(skills, installed))
+    notices = (*notices, *unkept)
+    return Execution(log.transaction_id, _in_order(plan, outcomes), notices, found)
 
 
-def is_idle(plan: Plan) -> bool:
-    """Whether the plan writes nothing."""
-    return not plan.with_action(*RESULT_OF)
+def is_idle(plan: Plan, skills: Sequence[SkillPlan] = ()) -> bool:
+    """Whether the plan, and that for skills, write nothing."""
+    return not plan.with_action(*RESULT_OF) and not any(skill.writes for skill in skills)
 
 
-def not_executed(plan: Plan) -> Execution:
+def not_executed(plan: Plan, skills: Sequence[SkillPlan] = ()) -> Execution:
     """What comes of a plan that writes nothing."""
-    return Execution(None, _in_order(plan, {}), ())
+    return Execution(None, _in_order(plan, {}), (), tuple(in_order(skills, ())))
 
 
 def session_json(
@@ -156,8 +190,9 @@ def session_json(
         document["written_as"] = "legacy"
     if outcome is not None:
         document["result"] = outcome.result
-        if outcome.removed:
-            document["removed"] = list(outcome.removed)
+    removed = plan.removed if outcome is None else outcome.removed
+    if removed:
+        document["removed"] = list(removed)
     return document
 
 
@@ -238,11 +273,14 @@ def _utf8(path: str) -> str:
     return path.encode("utf-8", "backslashreplace").decode()
 
 
-def _ending(outcomes: Sequence[SessionOutcome]) -> tuple[str, list[Json]]:
-    results = {outcome.result for outcome in outcomes}
+def _ending(
+    outcomes: Sequence[SessionOutcome], skills: Sequence[SkillOutcome]
+) -> tuple[str, list[Json]]:
+    results = {*(str(o.result) for o in outcomes), *(skill.result for skill in skills)}
     status = "completed"
-    if results & {Result.FAILED, Result.REFUSED}:
-        status = "partial" if results & {*RESULT_OF.values()} else "failed"
+    if results & {"failed", "refused"}:
+        done = {*map(str, RESULT_OF.values()), *RESULT_OF_SKILL.values()}
+        status = "partial" if results & done else "failed"
     return status, [_journaled(session_json(o.plan, o), o.result) for o in outcomes]
 
 

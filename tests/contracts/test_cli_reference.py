@@ -37,6 +37,8 @@ OBJECTS = {
     "rule": ("rule",),
     "directory": ("directory",),
     "undoing": ("undoing", "executed_undoing"),
+    "skill": ("skill", "executed_skill"),
+    "undone skill": ("skill_undoing",),
     "change": ("sidecar_change", "executed_rewriting/properties/changes/items"),
     "mapping change": ("mapping_change",),
     "transaction": ("transaction",),

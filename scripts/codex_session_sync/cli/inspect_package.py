@@ -13,14 +13,18 @@ from ..package.members import parse_limits
 from ..package.reader import open_package
 from ..places.rules import Rules
 from ..plan import make_plan
+from ..policy import local_policy
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from ..report.progress import byte_progress
+from ..skills.comparing import plan_skills, skill_json
 from ..sync import counts, is_idle, reading_notices, session_json
+from ..trust import judged
 from ..verdict import Choices, Collision, Diverged
 from .options import (
     choice_options,
     common,
+    diff_skills_option,
     home_of,
     package_argument,
     package_data,
@@ -36,6 +40,7 @@ from .placing import directories_data, in_force, placing_options, surroundings
 @session_option
 @choice_options
 @placing_options
+@diff_skills_option
 @common
 def command(
     pkg: Path,
@@ -45,6 +50,7 @@ def command(
     on_diverged: Diverged,
     on_collision: Collision,
     given: Rules,
+    diff_skills: bool,
     codex_home: str | None,
     as_json: bool,
 ) -> Report:
@@ -72,17 +78,20 @@ def command(
                 surroundings=surroundings(rules, home),
                 progress=progress,
             )
+        plan = judged(plan, home, local_policy(home, trusted=False))
         reads = UNKNOWN if is_idle(plan) else readable(home, None, os.environ)
         found = [session_json(session, None, reads) for session in plan.sessions]
+        skills = [skill_json(s) for s in plan_skills(package.skills, home)]
     more = {"directories": directories_data(plan, rules, home), "home": reads.as_json()}
     return Report(
         "inspect-package",
         "ok",
-        package_data(plan, found, counts(found), rules) | more,
+        package_data(plan, found, counts(found), rules, skills) | more,
         warnings=(
             *plan_notices(plan),
             *reading_notices(plan, reads),
             *unfinished_notices(Journal(home.sync_dir)),
         ),
         errors=plan_problems(plan),
+        diff_skills=diff_skills,
     )

@@ -30,8 +30,11 @@ from ..policy import local_policy
 from ..recovery import unfinished_notices
 from ..report.envelope import Report, Status
 from ..report.progress import byte_progress
+from ..skills.comparing import plan_skills, skill_json, skill_notices
+from ..skills.installing import in_order
 from ..sync import (
     Execution,
+    Terms,
     counts,
     execute,
     is_idle,
@@ -39,11 +42,13 @@ from ..sync import (
     reading_notices,
     session_json,
 )
+from ..trust import judged
 from ..unpacking import with_transcripts
 from ..verdict import Choices, Collision, Diverged
 from .options import (
     choice_options,
     common,
+    diff_skills_option,
     execute_option,
     home_of,
     outcome_problems,
@@ -52,6 +57,7 @@ from .options import (
     plan_notices,
     plan_problems,
     session_option,
+    skill_problems,
 )
 from .placing import in_force, placing_options, surroundings
 
@@ -72,6 +78,17 @@ from .placing import in_force, placing_options, surroundings
     is_flag=True,
     help="Keep what the package says of approval, sandbox, workspace roots and plugins.",
 )
+@click.option(
+    "--with-skills",
+    is_flag=True,
+    help="Install the skills of the package that the home does not have. A skill acts.",
+)
+@click.option(
+    "--replace-skills",
+    is_flag=True,
+    help="With --with-skills: also in the place of other skills of these names.",
+)
+@diff_skills_option
 @click.option(
     "--codex-bin",
     metavar="FILE",
@@ -97,6 +114,9 @@ def command(
     create_dirs: bool,
     do_it: bool,
     trust_package: bool,
+    with_skills: bool,
+    replace_skills: bool,
+    diff_skills: bool,
     codex_bin: str | None,
     no_prime: bool,
     shown: tuple[str, ...],
@@ -115,6 +135,18 @@ def command(
       codex-session-sync sync carried.zip --session 01a1fd25-10c9-7253-a7ef-c7821c2a9837 --execute
     """
     del as_json
+    if replace_skills and not with_skills:
+        raise UsageError(
+            "usage",
+            "--replace-skills says how skills are installed, and none are",
+            hint="add --with-skills",
+        )
+    if shown and do_it:
+        raise UsageError(
+            "diff_only_shows",
+            "--diff shows what would come in, --execute brings it in",
+            hint="leave one of them out",
+        )
     codex = None if no_prime else find_codex(codex_bin, os.environ)
     home = home_of(codex_home)
     with ExitStack() as stack:
@@ -125,32 +157,29 @@ def command(
         choices = Choices(on_diverged, on_collision)
         planning = _Planning(package, home, sessions, choices, given)
         plan, rules = planning.plan()
+        skills = plan_skills(package.skills, home, install=with_skills, replace=replace_skills)
+        policy = local_policy(home, trusted=trust_package)
+        terms = Terms(policy, rules, skills=tuple(skills))
         if shown:
-            return _compared(_chosen(plan, shown), package, home, rules, do_it=do_it)
+            return _compared(_chosen(plan, shown), package, home, terms)
         if not do_it:
-            return _planned(plan, home, rules, _readable(plan, home, codex))
+            terms = replace(terms, reads=_readable(plan, home, codex))
+            return _planned(judged(plan, home, policy), home, terms, diff_skills=diff_skills)
         plan = _whole(plan, package)
-        if not known and is_idle(plan):
-            return _executed(plan, not_executed(plan), rules, create_dirs=create_dirs)
+        if not known and is_idle(plan, skills):
+            done = not_executed(plan, skills)
+            return _executed(plan, done, terms, create_dirs=create_dirs, diff_skills=diff_skills)
         if not known:
             # The first sync of this home: the lock makes its folder, so the plan came before it.
             stack.enter_context(home_lock(home.sync_dir, "sync"))
             if Journal(home.sync_dir).ids():
                 plan, rules = planning.plan()
                 plan = _whole(plan, package)
+        plan = judged(plan, home, policy)
+        terms = replace(terms, rules=rules, reads=_readable(plan, home, codex))
         with byte_progress("writing", package.summary()["bytes"]) as progress:
-            reads = _readable(plan, home, codex)
-            done = execute(
-                plan,
-                home,
-                policy=local_policy(home, trusted=trust_package),
-                codex=codex,
-                environ=os.environ,
-                rules=rules,
-                reads=reads,
-                progress=progress,
-            )
-        return _executed(plan, done, rules, reads, create_dirs=create_dirs)
+            done = execute(plan, home, terms, codex=codex, environ=os.environ, progress=progress)
+        return _executed(plan, done, terms, create_dirs=create_dirs, diff_skills=diff_skills)
 
 
 def _readable(plan: Plan, home: CodexHome, codex: Path | None) -> Readable:
@@ -195,17 +224,9 @@ def _chosen(plan: Plan, shown: Collection[str]) -> Plan:
     return replace(plan, sessions=tuple(one for i, one in known.items() if i in wanted))
 
 
-def _compared(
-    plan: Plan, package: Package, home: CodexHome, rules: Rules, *, do_it: bool
-) -> Report:
+def _compared(plan: Plan, package: Package, home: CodexHome, terms: Terms) -> Report:
     """The plan with excerpts of the conversations; nothing is written."""
-    if do_it:
-        raise UsageError(
-            "diff_only_shows",
-            "--diff shows what would come in, --execute brings it in",
-            hint="leave one of them out",
-        )
-    report = _planned(plan, home, rules, UNKNOWN)
+    report = _planned(plan, home, terms, diff_skills=False)
     with byte_progress("reading", package.summary()["bytes"]) as progress:
         plan = with_transcripts(plan, package, progress, tuple(Action))
     local = LocalSessions(home)
@@ -218,36 +239,40 @@ def _compared(
     return replace(report, data={**report.data, "diff": excerpts})
 
 
-def _planned(plan: Plan, home: CodexHome, rules: Rules, reads: Readable) -> Report:
+def _planned(plan: Plan, home: CodexHome, terms: Terms, *, diff_skills: bool) -> Report:
+    skills, reads = terms.skills, terms.reads
     found = [session_json(session, None, reads) for session in plan.sessions]
     idle = all(session.action is Action.SKIP for session in plan.sessions)
+    idle = idle and all(skill.action in ("skip", "leave") for skill in skills)
     return Report(
         "sync",
         "no_op" if idle else "dry_run",
-        package_data(plan, found, counts(found), rules) | {"home": reads.as_json()},
+        package_data(plan, found, counts(found), terms.rules, [skill_json(one) for one in skills])
+        | {"home": reads.as_json()},
         warnings=(
             *plan_notices(plan),
+            *skill_notices(skills),
             *reading_notices(plan, reads),
             *unfinished_notices(Journal(home.sync_dir)),
         ),
-        errors=plan_problems(plan),
+        errors=(*plan_problems(plan), *skill_problems(in_order(skills, ()))),
+        diff_skills=diff_skills,
     )
 
 
 def _executed(
-    plan: Plan,
-    done: Execution,
-    rules: Rules,
-    reads: Readable = UNKNOWN,
-    *,
-    create_dirs: bool,
+    plan: Plan, done: Execution, terms: Terms, *, create_dirs: bool, diff_skills: bool
 ) -> Report:
+    reads = terms.reads
     found = [session_json(outcome.plan, outcome, reads) for outcome in done.outcomes]
     results = {outcome.result for outcome in done.outcomes}
-    partial = bool(results & {Result.REFUSED, Result.FAILED})
-    status: Status = "partial" if partial else "no_op" if results == {Result.SKIPPED} else "ok"
-    data = package_data(plan, found, counts(found), rules)
-    notices = [*plan_notices(plan), *done.notices]
+    problems = (*outcome_problems(done.outcomes), *skill_problems(done.skills))
+    partial = bool(results & {Result.REFUSED, Result.FAILED} or problems)
+    idle = results == {Result.SKIPPED} and done.transaction_id is None
+    status: Status = "partial" if partial else "no_op" if idle else "ok"
+    skills = [outcome.to_json() for outcome in done.skills]
+    data = package_data(plan, found, counts(found), terms.rules, skills)
+    notices = [*plan_notices(plan), *skill_notices([o.plan for o in done.skills]), *done.notices]
     if create_dirs:
         data["created_dirs"], notices = _with_directories(done, notices)
     return Report(
@@ -256,7 +281,8 @@ def _executed(
         data | {"transaction_id": done.transaction_id, "home": reads.as_json()},
         ExitCode.PARTIAL if partial else ExitCode.OK,
         (*notices, *reading_notices(plan, reads)),
-        outcome_problems(done.outcomes),
+        problems,
+        diff_skills,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..identify import short_id
 from ..model import Json, Notice
+from ..policy import MEANING
 from . import (
     diff_text,
     have_text,
@@ -21,6 +22,7 @@ from . import (
 )
 from .envelope import Report
 from .parts import STYLES, base
+from .skills_text import skills
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,6 +44,8 @@ def render(report: Report, out: Console, err: Console) -> None:
     painter = _PAINTERS.get(report.command)
     if painter is not None and (report.data or report.status != "error"):
         painter(report.data, out)
+        if report.command in ("inspect-package", "sync"):
+            skills(report.data["skills"], out, with_diff=report.diff_skills)
         closing = _CLOSING.get(report.status)
         if closing is not None and (report.command, report.status) not in _TOLD:
             out.print(closing, highlight=False)
@@ -164,14 +168,24 @@ def _counted(number: int, one: str, many: str | None = None) -> str:
 
 
 def _removed(sessions: list[Json], out: Console) -> None:
-    """What the policy took away from imported sessions, if anything."""
-    touched = [session for session in sessions if session.get("removed")]
-    if touched:
-        kinds = ", ".join(sorted({kind for session in touched for kind in session["removed"]}))
+    """What the policy takes away from sessions, if anything, those that lose the same together."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for session in sessions:
+        if session.get("removed"):
+            found.setdefault(tuple(session["removed"]), []).append(session["session_id"])
+    if not found:
+        return
+    out.print(
+        "taken away, so that nothing acts unasked (--trust-package keeps it):", highlight=False
+    )
+    for kinds, ids in found.items():
+        who = ", ".join(short_id(i) for i in ids[:3]) + (
+            f" and {n} more" if (n := len(ids) - 3) > 0 else ""
+        )
         out.print(
-            f"taken away from {len(touched)} of them, so that nothing acts unasked: {kinds} "
-            "(--trust-package keeps it)",
+            f"  {who}: {'; '.join(MEANING.get(k, k) for k in kinds)}",
             highlight=False,
+            soft_wrap=True,
         )
 
 
@@ -218,6 +232,9 @@ def _recovered(data: Json, out: Console) -> None:
             f"{len(item['sessions_undone'])} undone",
             highlight=False,
         )
+        for word in ("kept", "undone"):
+            for name in item.get(f"skills_{word}", ()):
+                out.print(f"  skill {name}: {word}", markup=False, highlight=False)
 
 
 _PAINTERS: dict[str, Callable[[Json, Console], None]] = {

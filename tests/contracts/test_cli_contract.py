@@ -1094,7 +1094,9 @@ def test_the_home_option_wins_over_the_variable(place: Place) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="other encodings there")
 def test_an_encoding_without_the_characters(place: Place) -> None:
     variables = environment(place.root) | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    named = Session(30, start=300, name="Rosen → früh", cwd=str(place.root)).say("früh?")
+    garden = place.root / "garden"
+    garden.mkdir()
+    named = Session(30, start=300, name="Rosen → früh", cwd=str(garden)).say("früh?")
     write_snapshot(place.root / "other", [named])
     outcome = call_process(variables, "inspect-package", place.root / "other")
     assert (outcome.exit_code, outcome.err) == (0, "")

@@ -60,11 +60,13 @@ def run(home: Path, package: Path, *options: str, command: str = "sync") -> Outc
     return call(command, package, "--codex-home", home, "--json", *options)
 
 
+BARE = ("database_missing", "cwd_missing")
+
+
 def warnings(outcome: Outcome) -> dict[str, str]:
-    """The warnings by code, without those that a home without a database brings."""
+    """The warnings by code, without those that tell of a bare home on another machine."""
     found = {w["code"]: w["message"] for w in outcome.envelope["warnings"]}
-    found.pop("database_missing", None)
-    return found
+    return {code: message for code, message in found.items() if code not in BARE}
 
 
 # --- what is taken away -------------------------------------------------------------------------
@@ -181,8 +183,8 @@ def test_one_warning_for_all_that_bring_the_same(tmp_path: Path, home: Path) -> 
     for number in (1, 2, 3):
         armed(tmp_path / "p", Session(number, start=number).say(f"{number}"), **base(EVIL))
     found = run(home, tmp_path / "p").envelope["warnings"]
-    assert [w["code"] for w in found] == ["instructions_unusual"]
-    assert found[0]["message"].startswith("3 sessions bring")
+    [one] = [w for w in found if w["code"] == "instructions_unusual"]
+    assert one["message"].startswith("3 sessions bring")
 
 
 @pytest.mark.parametrize("value", [None, {}, {"text": ""}, {"text": 7}, "text", []])

@@ -150,7 +150,6 @@ class Session:
             "cli_version": "0.118.0" if self.legacy else "0.169.0",
             "source": "cli",
             "model_provider": "openai",
-            "base_instructions": {"text": "You help with a garden."},
         }
         if self.legacy:
             del payload["session_id"]

@@ -129,14 +129,15 @@ def turn(session: str, text: str, minute: int, ordinal: int | None) -> bytes:
 
 
 def records(data: bytes) -> list[Json]:
-    """The records of a rollout without heads, ordinals, and what is none."""
+    """The records of a rollout without heads, what fills their place, ordinals, what is none."""
     found = []
     for line in data.splitlines():
         try:
             record: Record = json.loads(line)
         except ValueError:
             continue
-        if record["type"] != "session_meta":
+        filling = record["payload"] == {"type": "token_count", "info": None, "rate_limits": None}
+        if record["type"] != "session_meta" and not filling:
             record.pop("ordinal", None)
             found.append(record)
     return found

@@ -10,7 +10,7 @@ from .codex.home import CodexHome
 from .codex.rollout import RolloutName
 from .codex.session_index import index_line, separator
 from .codex.state_db import StateDb
-from .codex.thread_row import Placed, advanced_row, thread_row
+from .codex.thread_row import Placed, advanced_row, provider_of, thread_row
 from .journal.log import now
 from .journal.operations import (
     AnyOperation,
@@ -30,8 +30,9 @@ from .lineage.sidecar import (
     sidecar_path,
     with_mapping,
 )
-from .model import RolloutFile, Row
+from .model import HistoryMode, RolloutFile, Row
 from .package.sessions import EDGES
+from .places.adaptation import Adaptation
 from .policy import Policy
 from .staging import Staged
 
@@ -46,6 +47,8 @@ class Changes:
     home: CodexHome
     database: StateDb | None
     policy: Policy
+    adaptation: Adaptation
+    legacy_only: bool
     transaction_id: str
 
     def operations(self, staged: Sequence[Staged]) -> Iterator[Pair]:
@@ -143,11 +146,21 @@ class Changes:
             return advanced_row(
                 known, one.transcript, session.row, path=path, follow=target.metadata
             )
-        cwd = one.transcript.facts.last_cwd
-        placed = Placed(target.session_id, path, session.archived, target.name, cwd)
+        last = one.transcript.facts.last_cwd
+        here = self.adaptation.settled(last, one.plan.cwd)
+        mode: HistoryMode = "legacy" if self.legacy_only else one.transcript.mode
+        placed = Placed(
+            target.session_id,
+            path,
+            session.archived,
+            target.name,
+            one.plan.cwd or last,
+            here.provider(provider_of(one.transcript, session.row)),
+            mode,
+        )
+        told = here.row(session.row) if session.row else None
         policy = None if self.policy.trusted else self.policy.approval_policy
-        columns = database.columns("threads")
-        return thread_row(columns, one.transcript, session.row, placed, policy)
+        return thread_row(database.columns("threads"), one.transcript, told, placed, policy)
 
     def _tools(self, staged: Sequence[Staged], database: StateDb) -> Iterator[Pair]:
         columns = database.columns("thread_dynamic_tools")

@@ -1,18 +1,29 @@
 """Writing a resolved transcript as one self-contained rollout, in one streaming pass.
 
-Bytes between the edits that the scan noted are copied as they are, without being parsed again.
+Bytes between the edits that the scan noted are copied as they are, without being parsed again. For
+a Codex that does not read paginated sessions each record is parsed and put into the legacy form.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from .codex.convert import ModeConverter
 from .codex.inventory import open_rollout, read_head
-from .codex.rollout import RESPONSE_ITEM, dump_record, parse_record, read_lines
+from .codex.rollout import (
+    COMPACTED,
+    EVENT,
+    META,
+    RESPONSE_ITEM,
+    dump_record,
+    parse_record,
+    read_lines,
+)
 from .errors import SessionError
+from .lineage.fingerprint import Fingerprinter, is_entry
 from .localize import Rewriter
 from .model import EditKind, Json, RolloutFile, ScannedSlice
 
@@ -40,9 +51,14 @@ def compose(
     transcript = rewriter.transcript
     sink = Sink(target, progress, look)
     tip = transcript.slices[-1].slice.file
-    sink.write(dump_record(rewriter.head(read_head(tip))))
-    for part in transcript.slices:
-        _copy(part, rewriter, sink)
+    head = rewriter.head(read_head(tip))
+    if rewriter.legacy_only:
+        _Plain(rewriter, sink).write(head)
+    else:
+        sink.write(dump_record(head))
+        for number, part in enumerate(transcript.slices):
+            rewriter.enter(part.slice.file)
+            _copy(part, rewriter, sink, first=number == 0)
     return Written(sink.size, sink.digest.hexdigest())
 
 
@@ -72,10 +88,11 @@ class Sink:
             self._progress(len(data))
 
 
-def _copy(part: ScannedSlice, rewriter: Rewriter, sink: Sink) -> None:
+def _copy(part: ScannedSlice, rewriter: Rewriter, sink: Sink, *, first: bool) -> None:
     """Copy one slice, edits applied, and check that it is the slice that was scanned."""
+    fills = not first and EditKind.NUMBERED not in part.edits[2::3]
     if rewriter.renamed:
-        _copy_renaming(part, rewriter, sink)
+        _copy_renaming(part, rewriter, sink, fills=fills)
         return
     digest = hashlib.sha256()
     edits = part.edits
@@ -88,14 +105,28 @@ def _copy(part: ScannedSlice, rewriter: Rewriter, sink: Sink) -> None:
             digest.update(line)
             if kind != EditKind.DROP:
                 sink.write(_rewritten(line, kind, rewriter, part.slice.file))
+            elif fills:
+                sink.write(_in_its_place(line))
             place = offset + length
         _copy_raw(source, part.size - place, digest.update, sink, part.slice.file)
     if digest.hexdigest() != part.sha256:
         raise changed(part.slice.file)
 
 
-def _copy_renaming(part: ScannedSlice, rewriter: Rewriter, sink: Sink) -> None:
+def _copy_renaming(part: ScannedSlice, rewriter: Rewriter, sink: Sink, *, fills: bool) -> None:
     """As ``_copy``, for a session that gets another id: every line that names the old is parsed."""
+    for line, kind in _lines(part):
+        named = any(old in line for old in rewriter.renamed)
+        if kind is None and not named:
+            sink.write(line)
+        elif kind != EditKind.DROP:
+            sink.write(_rewritten(line, kind, rewriter, part.slice.file))
+        elif fills:
+            sink.write(_in_its_place(line))
+
+
+def _lines(part: ScannedSlice) -> Iterator[tuple[bytes, int | None]]:
+    """The lines of a slice, each with its edit; at the end it is checked to be what was scanned."""
     digest = hashlib.sha256()
     kinds = dict(zip(part.edits[0::3], part.edits[2::3], strict=True))
     with open_rollout(part.slice.file) as source:
@@ -103,14 +134,68 @@ def _copy_renaming(part: ScannedSlice, rewriter: Rewriter, sink: Sink) -> None:
             if line.offset >= part.size:
                 break
             digest.update(line.data)
-            kind = kinds.get(line.offset)
-            named = any(old in line.data for old in rewriter.renamed)
-            if kind is None and not named:
-                sink.write(line.data)
-            elif kind != EditKind.DROP:
-                sink.write(_rewritten(line.data, kind, rewriter, part.slice.file))
+            yield line.data, kinds.get(line.offset)
     if digest.hexdigest() != part.sha256:
         raise changed(part.slice.file)
+
+
+def _in_its_place(line: bytes) -> bytes:
+    """What takes the ordinal of a head that is left out: a record that tells nothing.
+
+    From 0.147 to 0.150 Codex shows no turns of a session whose ordinals have a gap.
+    """
+    record = parse_record(line)
+    if record is None or record["type"] != META or "ordinal" not in record:
+        return b""
+    nothing = {"type": "token_count", "info": None, "rate_limits": None}
+    return dump_record({**record, "type": EVENT, "payload": nothing})
+
+
+class _Plain:
+    """A transcript in the legacy form, for a Codex that does not read paginated sessions."""
+
+    def __init__(self, rewriter: Rewriter, sink: Sink) -> None:
+        transcript = rewriter.transcript
+        self._rewriter = rewriter
+        self._sink = sink
+        self._legacy = transcript.mode == "legacy"
+        self._converter = ModeConverter("legacy", rewriter.identity.session_id)
+        self._written = Fingerprinter()
+
+    def write(self, head: Json) -> None:
+        """Write all of it. Raises SessionError unless the entries are those that were scanned."""
+        self._put(head)
+        transcript = self._rewriter.transcript
+        for part in transcript.slices:
+            for line, kind in _lines(part):
+                if kind != EditKind.DROP:
+                    self._line(line, kind, part.slice.file)
+        if self._written.chain() != transcript.chain:
+            raise changed(transcript.file)
+
+    def _line(self, line: bytes, kind: int | None, file: RolloutFile) -> None:
+        record = parse_record(line)
+        if record is None:
+            raise changed(file)
+        kept = self._legacy and kind is None and record["type"] != COMPACTED
+        if kept and not any(old in line for old in self._rewriter.renamed):
+            self._sink.write(line)
+            self._note(record)
+        elif record["type"] == RESPONSE_ITEM:
+            self._put(record)
+        else:
+            self._put(self._rewriter.settled(record))
+
+    def _put(self, record: Json) -> None:
+        for one in [record] if self._legacy else self._converter.convert(record):
+            self._sink.write(dump_record(one))
+            self._note(one)
+
+    def _note(self, record: Json) -> None:
+        if is_entry(record):
+            self._written.add(record)
+        elif record["type"] == EVENT:
+            self._written.note_event(record["payload"])
 
 
 def _copy_raw(

@@ -174,9 +174,6 @@ class _Look:
     def _tip(self) -> RolloutFile | None:
         return self.local.tip(self.session_id)
 
-    def _cause(self, effect: Effect, code: str, message: str, remedy: Remedy) -> Cause:
-        return Cause(effect, Finding(code, message, self.session_id), remedy)
-
     def _without_file(self) -> Iterator[Cause]:
         strays = sorted(
             path
@@ -185,9 +182,10 @@ class _Look:
         )
         if strays:
             where = relative(self.home, strays[0])
-            yield self._cause(
-                Effect.HIDES,
+            yield _cause(
                 "transcript_misplaced",
+                self.session_id,
+                Effect.HIDES,
                 f"its transcript lies at {where}, where Codex does not look",
                 Remedy("move it to sessions/YEAR/MONTH/DAY by its name, or to archived_sessions"),
             )
@@ -203,18 +201,20 @@ class _Look:
 
     def _archived(self, tip: RolloutFile) -> Iterator[Cause]:
         if tip.archived:
-            yield self._cause(
-                Effect.HIDES,
+            yield _cause(
                 "session_archived",
+                self.session_id,
+                Effect.HIDES,
                 "it is archived, so it is only among the archived sessions",
                 Remedy(f"`codex unarchive {self.session_id}`"),
             )
 
     def _in_database(self, tip: RolloutFile, head: Json) -> Iterator[Cause]:
         if not self.has_database:
-            yield self._cause(
-                Effect.NOTE,
+            yield _cause(
                 "database_missing",
+                self.session_id,
+                Effect.NOTE,
                 "the home has no database yet: Codex makes it at its next start, and lists the "
                 "session then",
                 Remedy("start Codex once"),
@@ -222,9 +222,10 @@ class _Look:
             return
         row = self.row
         if row is None:
-            yield self._cause(
-                Effect.NOTE,
+            yield _cause(
                 "row_missing",
+                self.session_id,
+                Effect.NOTE,
                 "the database has no row of it: Codex adds one when it next looks at its files",
                 Remedy(f"open it once by its id: `codex resume {self.session_id}`"),
             )
@@ -239,9 +240,10 @@ class _Look:
             yield Cause(Effect.PREVENTS, finding, finding.remedy)
         mode = history_mode(head)
         if row.get("history_mode", mode) != mode:
-            yield self._cause(
-                Effect.NOTE,
+            yield _cause(
                 "history_mode_wrong",
+                self.session_id,
+                Effect.NOTE,
                 f"its row does not say that it is {mode}: Codex shows none of its turns before it "
                 "was opened once",
                 Remedy(f"open it once by its id: `codex resume {self.session_id}`"),
@@ -261,15 +263,17 @@ class _Look:
         if not isinstance(name, str) or name == current:
             return
         if name not in known:
-            yield self._cause(
-                Effect.PREVENTS,
+            yield _cause(
                 "provider_not_configured",
+                self.session_id,
+                Effect.PREVENTS,
                 f"its provider {name!r} is not configured here",
                 Remedy(f"add [model_providers.{name}] to config.toml"),
             )
-        yield self._cause(
-            Effect.HIDES,
+        yield _cause(
             "provider_hidden",
+            self.session_id,
+            Effect.HIDES,
             f"its provider is {name!r}; Codex lists the sessions of {current!r}",
             Remedy(f"open it by its id: `codex resume {self.session_id}`"),
         )
@@ -277,16 +281,18 @@ class _Look:
     def _source(self, head: Json) -> Iterator[Cause]:
         source = head.get("source")
         if isinstance(source, dict) and "subagent" in source:
-            yield self._cause(
-                Effect.HIDES,
+            yield _cause(
                 "subagent_hidden",
+                self.session_id,
+                Effect.HIDES,
                 "it is a subagent's, which Codex's list leaves out",
                 Remedy("open the session that spawned it, or this one by its id"),
             )
         elif source in ("exec", "mcp"):
-            yield self._cause(
-                Effect.HIDES,
+            yield _cause(
                 "source_hidden",
+                self.session_id,
+                Effect.HIDES,
                 f"it was made by `codex {source}`, and Codex's list has sessions that were talked "
                 "to in a window",
                 Remedy(f"open it by its id: `codex exec resume {self.session_id}`"),
@@ -297,9 +303,10 @@ class _Look:
         for record in records(transcript):
             last = record
         if transcript.mode == "paginated" and "ordinal" not in last:
-            yield self._cause(
-                Effect.PREVENTS,
+            yield _cause(
                 "ordinal_missing",
+                self.session_id,
+                Effect.PREVENTS,
                 "its last record has no ordinal: an old release of Codex has appended to it",
                 Remedy("sync a package that has it as it was before", "sync PKG --execute"),
             )
@@ -309,9 +316,10 @@ class _Look:
         if not isinstance(cwd, str) or not cwd:
             return
         missing = not Path(cwd).is_dir()
-        yield self._cause(
-            Effect.NOTE,
+        yield _cause(
             "cwd_missing" if missing else "cwd_filters",
+            self.session_id,
+            Effect.NOTE,
             f"it works in {cwd}, which does not exist here"
             if missing
             else f"Codex's pickers show it in {cwd}, and elsewhere only on demand",
@@ -331,6 +339,10 @@ class _Look:
             yield Cause(Effect.NOTE, found, Remedy("close it in the other Codex to open it here"))
         except (HomeError, OSError):
             return
+
+
+def _cause(code: str, session_id: str, effect: Effect, message: str, remedy: Remedy) -> Cause:
+    return Cause(effect, Finding(code, message, session_id), remedy)
 
 
 def _chosen(config: Mapping[str, object], key: str) -> object:

@@ -196,6 +196,25 @@ class LocalSessions:
         }
         return known if row is None else {**known, "git_branch": row.get("git_branch")}
 
+    def workplaces(self) -> Iterator[tuple[str, str | None]]:
+        """The directories of the sessions, each with the URL of its repository if that is known."""
+        if self._rows:
+            found = [(row.get("cwd"), row.get("git_origin_url")) for row in self._rows.values()]
+        else:
+            found = [(meta.get("cwd"), None) for meta in self._heads()]
+        for cwd, url in dict.fromkeys(found):
+            if isinstance(cwd, str) and cwd:
+                yield cwd, url if isinstance(url, str) and url else None
+
+    def _heads(self) -> Iterator[Json]:
+        for thread in self.rollouts.threads():
+            tip = self.tip(thread)
+            assert tip is not None
+            try:
+                yield read_head(tip)["payload"]
+            except SessionError:
+                continue
+
     def _scan(self, file: RolloutFile, progress: Callable[[int], None] | None = None) -> Transcript:
         try:
             return scan(file, self.rollouts.segment, progress)

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from .codex.convert import numbered_window
+from .codex.home import CodexHome
 from .codex.rollout import COMPACTED, EVENT, META, SETTINGS_APPLIED, TURN_CONTEXT, with_ordinal
 from .lineage.fingerprint import COMPACTED_KEYS, PROVENANCE
 from .lineage.kinship import forked_from
-from .model import Json, Transcript
+from .model import Json, RolloutFile, Transcript
+from .places.adaptation import AS_IT_IS, Adaptation
 from .policy import Policy
 
 INHERITANCE = ("history_base", "forked_from_ordinal_exclusive")
@@ -41,18 +44,27 @@ class Identity:
 
 @dataclass(slots=True)
 class Rewriter:
-    """Rewrites the records of one transcript; ``removed`` gathers what the policy took away."""
+    """Rewrites the records of one transcript; ``removed`` gathers what the policy took away.
+
+    What of it lies in ``home`` is in the terms of this machine already. ``legacy_only``: for a
+    Codex that does not read paginated sessions (codex.capability).
+    """
 
     transcript: Transcript
     policy: Policy
     identity: Identity
+    adaptation: Adaptation = AS_IT_IS
+    home: CodexHome | None = None
+    legacy_only: bool = False
     removed: set[str] = field(default_factory=set)
     _ordinal: int = field(init=False)
     _numbers: Iterator[int] = field(init=False)
     _ids: Mapping[str, str] = field(init=False)
+    _adaptation: Adaptation = field(init=False)
 
     def __post_init__(self) -> None:
         new = self.identity.session_id
+        self._adaptation = self.adaptation
         self._ordinal = self.transcript.facts.last_ordinal or 0
         self._numbers = count(self.transcript.numbered_from)
         self._ids = {part.slice.file.thread_id: new for part in self.transcript.slices}
@@ -63,12 +75,15 @@ class Rewriter:
         old = self.transcript.session_id
         return () if old == self.identity.session_id else (old.encode("ascii"),)
 
+    def enter(self, file: RolloutFile) -> None:
+        """Say of which file the next records are."""
+        ours = self.home is not None and self.home.holds(file.path)
+        self._adaptation = AS_IT_IS if ours else self.adaptation
+
     def head(self, record: Json) -> Json:
         """The first record of the self-contained transcript, from that of the newest file."""
         meta = {k: v for k, v in record["payload"].items() if k not in INHERITANCE}
-        meta = self._identified(meta)
-        if self.transcript.facts.last_cwd:
-            meta["cwd"] = self.transcript.facts.last_cwd
+        meta = self.adaptation.head(self._identified(meta), self.transcript.facts.last_cwd)
         head = {**record, "payload": self.policy.meta(meta, self.removed)}
         if self.transcript.inherited and "ordinal" in head:
             head["ordinal"] = 0
@@ -87,12 +102,15 @@ class Rewriter:
         return with_ordinal(self.settled(record), next(self._numbers))
 
     def settled(self, record: Json) -> Json:
-        """A record under this session's id and this machine's policy."""
+        """A record under this session's id, in this machine's places, under its policy."""
         kind, payload = record["type"], record["payload"]
         if len(self._ids) > 1 or self.renamed:
             seen = {k: v for k, v in payload.items() if kind == COMPACTED and k in COMPACTED_KEYS}
             payload = {**self._renamed(payload), **seen}
-        if kind == META:
+        payload = self._adaptation.record(kind, payload)
+        if kind == COMPACTED and self.legacy_only:
+            payload = numbered_window(payload)
+        elif kind == META:
             payload = self.policy.meta(payload, self.removed)
         elif kind == TURN_CONTEXT:
             payload = self.policy.turn_context(payload, self.removed)

@@ -71,6 +71,12 @@ RESULT_OF = {
 """What a writing action comes to when it succeeds."""
 
 
+SKILL = "skill:"
+"""What the journal puts before a skill's name where a session's id would be."""
+
+RESULT_OF_SKILL = {"install": "installed", "replace": "replaced"}
+"""What is done with a skill, and what that comes to."""
+
 RESULT_OF_MAPPING = {"remap": "remapped", "adopt": "adopted"}
 """What is done to the mappings of a session alone, and what that comes to."""
 
@@ -229,6 +235,9 @@ class Transcript(Outline):
     between them are taken back only later."""
     numbered_from: int = 0
     """The ordinal of the first NUMBERED record."""
+    claims: Mapping[bytes, int] = field(default_factory=dict)
+    """What its records say of settings and tools (see claims), each with the byte, counted over all
+    slices, at which it is said last."""
 
     @property
     def file(self) -> RolloutFile:
@@ -353,7 +362,9 @@ class SessionPlan:
 
     ``transcript`` is None only where it could not be read, and a whole Transcript where the plan is
     executed and writes. ``reason`` is a stable code when the action is skip or refuse;
-    ``counterpart`` is what a diverged or colliding session met here.
+    ``counterpart`` is what a diverged or colliding session met here; ``cwd`` is the directory in
+    which the session works here, or will; ``removed`` is what the policy will take away, as far as
+    it can be told.
     """
 
     session: PackagedSession
@@ -367,6 +378,8 @@ class SessionPlan:
     target: Target | None = None
     differs: Json = field(default_factory=dict)
     counterpart: Counterpart | None = None
+    cwd: str | None = None
+    removed: tuple[str, ...] = ()
 
 
 def brings_metadata_only(plan: SessionPlan) -> bool:
@@ -382,6 +395,8 @@ class Plan:
     package: Json
     sessions: tuple[SessionPlan, ...]
     notices: tuple[Notice, ...] = ()
+    source_home: str | None = None
+    """The ``installation_id`` of the home that the package was taken from, where it tells."""
 
     def with_action(self, *actions: Action) -> Sequence[SessionPlan]:
         """The sessions that get one of these actions, in plan order."""

@@ -38,6 +38,7 @@ from .model import (
     Transcript,
 )
 from .package.sessions import Package
+from .settling import PLAIN, Surroundings, with_places
 from .transcript import notices, scan
 from .verdict import DEFAULT_CHOICES, Choices, decide, explained
 
@@ -53,6 +54,7 @@ def make_plan(
     *,
     only: Collection[str] = (),
     choices: Choices = DEFAULT_CHOICES,
+    surroundings: Surroundings = PLAIN,
     progress: Progress | None = None,
 ) -> Plan:
     """What a sync of ``package`` into ``home`` would do; ``only`` limits it to these session ids,
@@ -64,7 +66,9 @@ def make_plan(
     local = LocalSessions(home)
     plans = _Planner(package, local, choices, progress).plan(_chosen(package, only))
     plans = with_metadata(plans, local, package.source_home)
-    return Plan(package.summary(), plans, (*package.notices, *local.notices))
+    plans = with_places(plans, local, surroundings)
+    notices = (*package.notices, *local.notices)
+    return Plan(package.summary(), plans, notices, package.source_home)
 
 
 GOES_ON = (Relation.INCOMING_AHEAD, Relation.DIVERGED)

@@ -1,20 +1,21 @@
 """What an imported transcript may not bring along: whatever would act without asking.
 
 Each rule was measured with the real Codex (``references/codex-storage.md``): approval and sandbox
-settings resume as recorded, capability roots start programs, workspace roots widen the sandbox.
+settings resume as recorded, capability roots start programs, workspace roots widen the sandbox,
+plugins that guard are turned off.
 What only speaks (messages, instructions, tools offered to the model) is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 
 import orjson
 
 from .codex.home import CodexHome, read_config
 from .model import Json
+from .roots import Roots, local_roots, projects
 
 DEFAULT_APPROVAL = "on-request"
 """What Codex does where nothing is configured."""
@@ -30,7 +31,32 @@ SETTINGS_THAT_ACT = (
     "active_permission_profile",
     "sandbox_policy",
     "runtime_workspace_roots",
+    "disabled_plugin_ids",
 )
+
+
+ACTING_IN_TURN = (
+    "cwd",
+    "approval_policy",
+    "approvals_reviewer",
+    "active_permission_profile",
+    "disabled_plugin_ids",
+)
+"""Keys of a ``turn_context`` on which its rule depends."""
+
+ACTING_IN_META = ("cwd", "runtime_workspace_roots", "selected_capability_roots")
+"""Keys of a ``session_meta`` on which its rule depends."""
+
+MEANING = {
+    "active_permission_profile": "a permission profile of its own",
+    "approval_policy": "another approval policy than this machine's",
+    "approvals_reviewer": "approval by somebody else than you",
+    "disabled_plugin_ids": "turning off plugins of this machine",
+    "permission_profile": "leave to write or to use the network",
+    "runtime_workspace_roots": "folders to write to that are not its own",
+    "selected_capability_roots": "plugins that start programs",
+}
+"""What is taken away, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +65,15 @@ class Policy:
 
     ``approval_policy`` is this machine's own, as a row has it, which takes the place of the
     package's; ``trusted`` keeps everything as packaged. ``granular`` is the policy's table, where
-    one is configured; ``untrusted`` are the directories marked so, where no policy is configured.
+    one is configured; ``untrusted`` are the directories marked so, where no policy is configured;
+    ``roots`` says which directories may not become writable.
     """
 
     approval_policy: str = DEFAULT_APPROVAL
     trusted: bool = False
     granular: Json | None = None
     untrusted: frozenset[PurePath] = frozenset()
+    roots: Roots = field(default_factory=Roots)
 
     def meta(self, payload: Json, removed: set[str]) -> Json:
         """A ``session_meta`` payload without foreign capability and workspace roots."""
@@ -54,7 +82,11 @@ class Policy:
         kept = dict(payload)
         if kept.pop("selected_capability_roots", None):
             removed.add("selected_capability_roots")
-        if "runtime_workspace_roots" in kept:
+        if self.roots.too_wide(kept.get("cwd")):
+            # Without any root nothing is writable; without the key the directory would be.
+            kept["runtime_workspace_roots"] = []
+            removed.add("runtime_workspace_roots")
+        elif "runtime_workspace_roots" in kept:
             roots = kept["runtime_workspace_roots"]
             kept["runtime_workspace_roots"] = [kept["cwd"]] if "cwd" in kept else []
             if roots not in ([payload.get("cwd")], kept["runtime_workspace_roots"], []):
@@ -68,6 +100,9 @@ class Policy:
         kept = dict(payload)
         if kept.pop("active_permission_profile", None):
             removed.add("active_permission_profile")
+        if kept.get("disabled_plugin_ids"):
+            kept["disabled_plugin_ids"] = []
+            removed.add("disabled_plugin_ids")
         approval = self._approval(kept.get("cwd"))
         if kept.get("approval_policy") not in (None, approval):
             removed.add("approval_policy")
@@ -98,6 +133,8 @@ class Policy:
             removed.add("permission_profile")
         if settings.get("runtime_workspace_roots") not in (None, [], [settings.get("cwd")]):
             removed.add("runtime_workspace_roots")
+        if settings.get("disabled_plugin_ids"):
+            removed.add("disabled_plugin_ids")
         kept = {k: v for k, v in settings.items() if k not in SETTINGS_THAT_ACT}
         return {**payload, "thread_settings": kept}
 
@@ -130,23 +167,14 @@ def _permits_more_than_reading(profile: object) -> bool:
 def local_policy(home: CodexHome, *, trusted: bool) -> Policy:
     """The rules for this home: its configured approval policy, or Codex's default."""
     config = read_config(home.path)
+    roots = local_roots(home.path, config)
     chosen = config.get("approval_policy")
     profiles, profile = config.get("profiles"), config.get("profile")
     if isinstance(profiles, dict) and isinstance(profiles.get(profile), dict):
         chosen = profiles[profile].get("approval_policy", chosen)
     if isinstance(chosen, str):
-        return Policy(chosen, trusted)
+        return Policy(chosen, trusted, roots=roots)
     if isinstance(chosen, dict):
-        return Policy(orjson.dumps(chosen).decode(), trusted, granular=chosen)
-    return Policy(trusted=trusted, untrusted=_untrusted_projects(config))
-
-
-def _untrusted_projects(config: Mapping[str, object]) -> frozenset[PurePath]:
-    projects = config.get("projects")
-    if not isinstance(projects, dict):
-        return frozenset()
-    return frozenset(
-        PurePath(path)
-        for path, project in projects.items()
-        if isinstance(project, dict) and project.get("trust_level") == "untrusted"
-    )
+        return Policy(orjson.dumps(chosen).decode(), trusted, granular=chosen, roots=roots)
+    untrusted = frozenset(projects(config, "untrusted"))
+    return Policy(trusted=trusted, untrusted=untrusted, roots=roots)

@@ -17,7 +17,16 @@ from .journal.operations import PutRow, Site, concern_goals
 from .journal.playback import undo_all
 from .lineage.sidecar import sidecar_path
 from .locks import codex_index_lock, codex_thread_lock
-from .model import RESULT_OF, RESULT_OF_MAPPING, Action, Json, Notice, Result
+from .model import (
+    RESULT_OF,
+    RESULT_OF_MAPPING,
+    RESULT_OF_SKILL,
+    SKILL,
+    Action,
+    Json,
+    Notice,
+    Result,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +40,19 @@ class Interrupted:
 
     def to_json(self) -> Json:
         """What a report says of it."""
-        return {
+        found: Json = {
             "transaction_id": self.transaction_id,
             "kind": self.manifest["kind"],
             "created_at": self.manifest["created_at"],
             "package": self.manifest["package"],
-            "sessions_kept": sorted(_sessions(self.standing)),
-            "sessions_undone": sorted(_sessions(self.undecided)),
         }
+        for word, batches in (("kept", self.standing), ("undone", self.undecided)):
+            keys = _sessions(batches)
+            skills = sorted(key.removeprefix(SKILL) for key in keys if key.startswith(SKILL))
+            found[f"sessions_{word}"] = sorted(key for key in keys if not key.startswith(SKILL))
+            if skills:
+                found[f"skills_{word}"] = skills
+        return found
 
 
 def require_none_interrupted(journal: Journal) -> None:
@@ -94,6 +108,11 @@ def recover(home: CodexHome, journal: Journal, found: Interrupted) -> list[Notic
     sessions = [
         {**session, "result": _result(session, standing)} for session in found.manifest["sessions"]
     ]
+    if "skills" in log.manifest:
+        log.manifest["skills"] = [
+            {**skill, "result": _result({**skill, "session_id": SKILL + skill["name"]}, standing)}
+            for skill in log.manifest["skills"]
+        ]
     results = Counter(str(session["result"]) for session in sessions)
     try:
         with ExitStack() as stack:
@@ -170,6 +189,7 @@ def _result(session: Json, standing: set[str]) -> str:
 _STANDING: dict[str, str] = {
     **{str(k): str(v) for k, v in RESULT_OF.items()},
     **RESULT_OF_MAPPING,
+    **RESULT_OF_SKILL,
     "undo": "undone",
 }
 _UNTOUCHED: dict[str, str] = {

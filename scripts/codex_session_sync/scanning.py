@@ -10,6 +10,7 @@ from typing import Any
 
 import zstandard
 
+from . import claims
 from .codex.inventory import invalid, open_rollout
 from .codex.rollout import (
     EVENT,
@@ -119,6 +120,7 @@ class Pass:
     """Whether records get other ordinals than they have."""
     facts: Gathering = field(default_factory=Gathering)
     tail: list[str] = field(default_factory=list)
+    claims: dict[bytes, int] = field(default_factory=dict)
     size: int = 0
     """Bytes of the slices read so far."""
 
@@ -195,6 +197,8 @@ class _SliceReading:
         kind = self._edit_kind(line, record)
         if kind is not None:
             self._edit(line, kind)
+        if kind != EditKind.DROP:
+            claims.note(self._pass.claims, record, self._pass.size + line.offset + len(line.data))
 
     def _edit_kind(self, line: Line, record: Json) -> EditKind | None:
         kind: Any = record["type"]

@@ -6,17 +6,22 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .apply import Writer
 from .codex import goals
+from .codex.capability import UNKNOWN, Readable, last_migration
 from .codex.client import prime
+from .codex.fitting import require_fitting
 from .codex.home import CodexHome
 from .codex.state_db import open_for_reading, open_for_writing
 from .commit import transaction
 from .errors import HomeError
+from .following import UNKNOWN_HOME
 from .journal.log import Journal
 from .model import (
     RESULT_OF,
+    RESULT_OF_SKILL,
     Action,
     Counterpart,
     Json,
@@ -28,10 +33,16 @@ from .model import (
     SessionPlan,
     brings_metadata_only,
 )
+from .places.rules import NO_RULES, Rules
 from .policy import Policy
 from .recovery import require_none_interrupted
+from .skills.comparing import SkillPlan, journaled
+from .skills.installing import Installer, SkillOutcome, in_order
 
 Progress = Callable[[int], None]
+
+NEW = (Action.IMPORT, Action.BRANCH)
+"""The actions that make a session."""
 
 JOURNALED = (
     "session_id",
@@ -54,13 +65,29 @@ class Execution:
     transaction_id: str | None
     outcomes: tuple[SessionOutcome, ...]
     notices: tuple[Notice, ...]
+    skills: tuple[SkillOutcome, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a plan is executed.
+
+    ``policy`` says what packages may bring along, ``rules``, those of the plan, which directories
+    and providers stand for theirs (they are remembered for its source), ``reads`` in which form
+    sessions are written; ``skills`` are installed with it.
+    """
+
+    policy: Policy
+    rules: Rules = NO_RULES
+    reads: Readable = UNKNOWN
+    skills: Sequence[SkillPlan] = ()
 
 
 def execute(
     plan: Plan,
     home: CodexHome,
+    terms: Terms,
     *,
-    policy: Policy,
     codex: Path | None,
     environ: Mapping[str, str],
     progress: Progress | None = None,
@@ -72,40 +99,64 @@ def execute(
     """
     journal = Journal(home.sync_dir)
     require_none_interrupted(journal)
-    if is_idle(plan):
-        return not_executed(plan)
+    if is_idle(plan, terms.skills):
+        return not_executed(plan, terms.skills)
     # Entries first: metadata may be of a session that another one of the package extends.
     writing = sorted(plan.with_action(*RESULT_OF), key=brings_metadata_only)
-    notices = _ensure_database(home, codex, environ)
+    notices = _ensure_database(home, codex, environ) if writing else ()
     beside, unkept = _goals(home, writing)
+    skills = terms.skills
+    installed: list[SkillOutcome] = []
+    more: Any = {"skills": [journaled(skill, None) for skill in skills]} if skills else {}
     with open_for_writing(home.state_db, beside) as database:
         if database is not None:
             database.require_writable()
+            require_fitting(database, [p.session.row or {} for p in plan.with_action(*NEW)])
         outcomes: dict[str, SessionOutcome] = {}
         with transaction(
             home,
             "sync",
             [_journaled(session_json(s), None) for s in plan.sessions],
-            lambda: _ending(_in_order(plan, outcomes)),
+            lambda: _ending(_in_order(plan, outcomes), in_order(skills, installed)),
             package={**plan.package, "source": _utf8(plan.package["source"])},
+            source_home=plan.source_home or UNKNOWN_HOME,
+            rules=terms.rules.document(),
+            **more,
         ) as log:
-            writer = Writer(home, log, database, policy, progress)
-            for outcome in writer.run(writing):
-                outcomes[outcome.plan.session.session_id] = outcome
-    return Execution(log.transaction_id, _in_order(plan, outcomes), (*notices, *unkept))
+            try:
+                writer = Writer(
+                    home,
+                    log,
+                    database,
+                    terms.policy,
+                    terms.rules.adaptation,
+                    terms.reads.legacy_only,
+                    progress,
+                )
+                for outcome in writer.run(writing):
+                    outcomes[outcome.plan.session.session_id] = outcome
+                installed += Installer(home, log).run(skills)
+            finally:
+                if skills:
+                    log.manifest["skills"] = [s.journaled() for s in in_order(skills, installed)]
+    found = tuple(in_order(skills, installed))
+    notices = (*notices, *unkept)
+    return Execution(log.transaction_id, _in_order(plan, outcomes), notices, found)
 
 
-def is_idle(plan: Plan) -> bool:
-    """Whether the plan writes nothing."""
-    return not plan.with_action(*RESULT_OF)
+def is_idle(plan: Plan, skills: Sequence[SkillPlan] = ()) -> bool:
+    """Whether the plan, and that for skills, write nothing."""
+    return not plan.with_action(*RESULT_OF) and not any(skill.writes for skill in skills)
 
 
-def not_executed(plan: Plan) -> Execution:
+def not_executed(plan: Plan, skills: Sequence[SkillPlan] = ()) -> Execution:
     """What comes of a plan that writes nothing."""
-    return Execution(None, _in_order(plan, {}), ())
+    return Execution(None, _in_order(plan, {}), (), tuple(in_order(skills, ())))
 
 
-def session_json(plan: SessionPlan, outcome: SessionOutcome | None = None) -> Json:
+def session_json(
+    plan: SessionPlan, outcome: SessionOutcome | None = None, reads: Readable = UNKNOWN
+) -> Json:
     """One session as reports and the journal show it; ``result`` only after execution."""
     decision = plan.decision
     document: Json = {
@@ -126,6 +177,7 @@ def session_json(plan: SessionPlan, outcome: SessionOutcome | None = None) -> Js
     }
     if plan.transcript is not None:
         document |= _described(plan.transcript)
+        document["local_cwd"] = plan.cwd
     if plan.target is not None and plan.target.branch_of:
         document["branch_of"] = plan.target.branch_of
     if plan.target is not None and plan.target.metadata:
@@ -134,11 +186,42 @@ def session_json(plan: SessionPlan, outcome: SessionOutcome | None = None) -> Js
         document["differs"] = plan.differs
     if plan.counterpart is not None:
         document["local"] = _counterpart(plan.counterpart)
+    if reads.legacy_only and _is_converted(plan):
+        document["written_as"] = "legacy"
     if outcome is not None:
         document["result"] = outcome.result
-        if outcome.removed:
-            document["removed"] = list(outcome.removed)
+    removed = plan.removed if outcome is None else outcome.removed
+    if removed:
+        document["removed"] = list(removed)
     return document
+
+
+def _is_converted(plan: SessionPlan) -> bool:
+    """Whether the plan writes a paginated session whole."""
+    return (
+        plan.action in NEW and plan.transcript is not None and plan.transcript.mode == "paginated"
+    )
+
+
+def reading_notices(plan: Plan, reads: Readable) -> tuple[Notice, ...]:
+    """About sessions that go on in a form that the Codex of this home does not read.
+
+    A local file is never put into another form: it is continued as it is.
+    """
+    if not reads.legacy_only:
+        return ()
+    return tuple(
+        Notice(
+            "paginated_unreadable",
+            "the local session is paginated, and so is what is appended to it; the Codex of this "
+            "home does not read such sessions",
+            session.session.session_id,
+        )
+        for session in plan.with_action(Action.FAST_FORWARD)
+        if session.target is not None
+        and session.target.local is not None
+        and session.target.local.mode == "paginated"
+    )
 
 
 def _described(transcript: Outline) -> Json:
@@ -190,11 +273,14 @@ def _utf8(path: str) -> str:
     return path.encode("utf-8", "backslashreplace").decode()
 
 
-def _ending(outcomes: Sequence[SessionOutcome]) -> tuple[str, list[Json]]:
-    results = {outcome.result for outcome in outcomes}
+def _ending(
+    outcomes: Sequence[SessionOutcome], skills: Sequence[SkillOutcome]
+) -> tuple[str, list[Json]]:
+    results = {*(str(o.result) for o in outcomes), *(skill.result for skill in skills)}
     status = "completed"
-    if results & {Result.FAILED, Result.REFUSED}:
-        status = "partial" if results & {*RESULT_OF.values()} else "failed"
+    if results & {"failed", "refused"}:
+        done = {*map(str, RESULT_OF.values()), *RESULT_OF_SKILL.values()}
+        status = "partial" if results & done else "failed"
     return status, [_journaled(session_json(o.plan, o), o.result) for o in outcomes]
 
 
@@ -206,6 +292,12 @@ def _ensure_database(
     home: CodexHome, codex: Path | None, environ: Mapping[str, str]
 ) -> tuple[Notice, ...]:
     """Have Codex make its database if the home has none; check it readable if it has."""
+    if home.later_state_db is not None:
+        raise HomeError(
+            "database_too_new",
+            f"the home has {home.later_state_db.name}, which no known release of Codex has",
+            hint="nothing was written; update codex-session-sync, or use a home of an older Codex",
+        )
     if not home.state_db.exists() and codex is not None:
         try:
             prime(codex, home.path, environ)
@@ -215,6 +307,8 @@ def _ensure_database(
         if database is None:
             return (_DATABASE_MISSING,)
         if not database.columns("threads"):
+            if last_migration(database) is not None:
+                require_fitting(database, ())
             raise HomeError(
                 "database_unreadable",
                 f"{home.state_db} has no threads table",

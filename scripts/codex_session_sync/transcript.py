@@ -91,6 +91,7 @@ def _scanned(
         frozenset(pass_.fingerprinter.taken_back),
         pass_.fingerprinter.entangled(),
         0 if last is None else last + 1,
+        pass_.claims,
     )
 
 

@@ -183,6 +183,8 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
     (_nothing, ("rebuild-index", "--execute"), "no_op"),
     (_synced, ("rebuild-index",), "dry_run"),
     (_synced, ("rebuild-index", "--execute"), "ok"),
+    (_nothing, ("verify",), "no_op"),
+    (_synced, ("explain", PLAIN.id), "ok"),
     (_nothing, ("lineage",), "ok"),
     (_synced, ("lineage",), "ok"),
     (_synced, ("lineage", "--format", "html"), "ok"),
@@ -235,6 +237,7 @@ def test_an_error_of_any_command_fits_the_schema(place: Place, command: str) -> 
         "pack": ["-o", "OUT"],
         "show-transaction": ["x"],
         "rollback": ["x"],
+        "explain": ["x"],
         "demo": ["--codex-home", str(place.root)],
     }
     given = _filled((command, *arguments.get(command, ())), place)
@@ -932,8 +935,10 @@ def test_a_mixture_is_classified(mixture: Place) -> None:
         errors = outcome.envelope["errors"]
         assert {error["session_id"]: error["code"] for error in errors} == refused
         assert all(error["hint"] for error in errors)
-        warnings = [(one["code"], one["session_id"]) for one in outcome.envelope["warnings"]]
-        assert warnings == [("transcript_torn", TORN.id)]
+        warnings = {(one["code"], one["session_id"]) for one in outcome.envelope["warnings"]}
+        new = {key for key, wanted in MIXED.items() if wanted[2] in ("import", "branch")}
+        missing = {("cwd_missing", key) for key in new}
+        assert warnings == {("transcript_torn", TORN.id)} | missing
 
 
 def test_a_mixture_is_done_in_part(mixture: Place) -> None:
@@ -1091,7 +1096,9 @@ def test_the_home_option_wins_over_the_variable(place: Place) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="other encodings there")
 def test_an_encoding_without_the_characters(place: Place) -> None:
     variables = environment(place.root) | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    named = Session(30, start=300, name="Rosen → früh").say("früh?")
+    garden = place.root / "garden"
+    garden.mkdir()
+    named = Session(30, start=300, name="Rosen → früh", cwd=str(garden)).say("früh?")
     write_snapshot(place.root / "other", [named])
     outcome = call_process(variables, "inspect-package", place.root / "other")
     assert (outcome.exit_code, outcome.err) == (0, "")

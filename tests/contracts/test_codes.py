@@ -35,12 +35,20 @@ WHERE: dict[str, set[str]] = {
     "Problem": {"exit 2", "exit 70", "exit 130"},
     "Verdict": {"session"},
     "SessionOutcome": {"session"},
+    "SkillPlan": {"skill"},
+    "SkillOutcome": {"skill"},
     "Obstacle": {"session"},
     "Finding": {"problem"},
 }
 """What gives codes, and where a code that it gives can be met."""
 
-CODE_PLACE = {**dict.fromkeys(WHERE, 0), "Verdict": 1, "SessionOutcome": 3}
+CODE_PLACE = {
+    **dict.fromkeys(WHERE, 0),
+    "Verdict": 1,
+    "SessionOutcome": 3,
+    "SkillPlan": 5,
+    "SkillOutcome": 2,
+}
 """Which argument of a call is the code."""
 
 PASSED_ON = {"code", "reason"}
@@ -136,7 +144,7 @@ def argument(module: Module, call: ast.Call, place: int, name: str) -> ast.expr:
         if keyword.arg == name:
             return keyword.value
     if len(call.args) <= place or any(isinstance(one, ast.Starred) for one in call.args):
-        if ast.unparse(call.func) in ("Verdict", "SessionOutcome"):
+        if ast.unparse(call.func) in ("Verdict", "SessionOutcome", "SkillPlan", "SkillOutcome"):
             return ast.Constant(None)
         pytest.fail(f"{module.path}:{call.lineno}: {ast.unparse(call)} gives no code")
     return call.args[place]
@@ -148,7 +156,7 @@ def collected() -> dict[str, list[set[str]]]:
     for module in MODULES:
         for called, call in module.calls():
             if called in CODE_PLACE:
-                name = "reason" if called == "Verdict" else "code"
+                name = "reason" if called in ("Verdict", "SkillPlan") else "code"
                 given = argument(module, call, CODE_PLACE[called], name)
                 for code in values(module, given):
                     found[code].append(WHERE[called])
@@ -220,4 +228,4 @@ def test_where_a_code_is_met(code: str, places: list[set[str]]) -> None:
 def test_exit_codes_told_are_those_of_the_program() -> None:
     told = {word for where, _, _ in table().values() for word in where.split("; ")}
     known = {f"exit {int(code)}" for code in errors.ExitCode if code > errors.ExitCode.PARTIAL}
-    assert told == {*known, "exit 130", "session", "warning", "problem"}
+    assert told == {*known, "exit 130", "session", "skill", "warning", "problem"}

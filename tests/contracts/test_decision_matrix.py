@@ -400,7 +400,8 @@ def session_errors(paths: Iterable[Path]) -> set[str]:
 
 
 def test_the_reasons_before_a_comparison_are_those_of_the_code() -> None:
-    raised = session_errors(SOURCE.rglob("*.py"))
+    planning = (path for path in SOURCE.rglob("*.py") if path.parent.name != "cli")
+    raised = session_errors(planning)
     while_writing = {code for code, *_ in WRITING}
     assert raised >= while_writing
     assert {code for code, _ in REFUSALS} == raised - while_writing

@@ -22,7 +22,7 @@ from codex_session_sync.packing.secrets import SecretScan
 from codex_session_sync.packing.selection import Filters, select
 from codex_session_sync.plan import make_plan
 from codex_session_sync.policy import Policy
-from codex_session_sync.sync import execute
+from codex_session_sync.sync import Terms, execute
 from codex_session_sync.unpacking import with_transcripts
 from codex_session_sync.verdict import Choices, Collision
 from model.homes import Held, Home, new_id
@@ -231,7 +231,7 @@ class Story:
             plan = make_plan(package, home, choices=choices)
             plan = with_transcripts(plan, package)
             held, unfinished, places = self._judged(plan, source, target, choices)
-            done = execute(plan, home, policy=Policy(), codex=None, environ={})
+            done = execute(plan, home, Terms(Policy()), codex=None, environ={})
         refused = {one.plan.session.session_id for one in done.outcomes if one.result in REFUSED}
         assert refused == {p.session.session_id for p in plan.sessions} - places.keys(), [
             (one.code, one.message) for one in done.outcomes if one.code

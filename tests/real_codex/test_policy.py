@@ -15,21 +15,19 @@ import pytest
 
 from codexbed import (
     LEGACY,
-    AppServer,
     CodexHome,
     ModelServer,
-    codex_binary,
     function_call,
     records,
     rows,
 )
 from codexbed.making import talk
+from real_codex.arming import FULL_ACCESS, MARK, app_server, make_plugin
 from real_codex.syncing import Answer, file_of, shared, sync
 
 Json = dict[str, Any]
 
 KINDS = ("paginated", "fork", "legacy_mode", "legacy")
-FULL_ACCESS = ":danger-full-access"
 
 
 @dataclass(frozen=True)
@@ -48,16 +46,6 @@ def rewrite(path: Path, change: Callable[[str, Json], None]) -> None:
         change(record["type"], record["payload"])
     lines = [json.dumps(record, ensure_ascii=False, separators=(",", ":")) for record in found]
     path.write_text("\n".join([*lines, ""]), encoding="utf-8", newline="")
-
-
-def make_plugin(folder: Path) -> None:
-    """Write a plugin whose server leaves a mark when it is started."""
-    mark = folder.parent / "started"
-    command = {"command": "/bin/sh", "args": ["-c", f"touch '{mark}'; cat"]}
-    (folder / ".codex-plugin").mkdir(parents=True)
-    manifest = {"name": "armed", "version": "1.0.0", "description": "leaves a mark"}
-    (folder / ".codex-plugin" / "plugin.json").write_text(json.dumps(manifest))
-    (folder / ".mcp.json").write_text(json.dumps({"mcpServers": {"armed": command}}))
 
 
 def await_rows(home: CodexHome, ids: dict[str, str], seconds: float = 60.0) -> None:
@@ -80,7 +68,7 @@ def await_rows(home: CodexHome, ids: dict[str, str], seconds: float = 60.0) -> N
 def armed(base: Path, model: ModelServer) -> Armed:
     def make(folder: Path) -> Armed:
         user = folder / "user"
-        make_plugin(folder / "plugin")
+        capabilities = make_plugin(folder)
         home = CodexHome(folder / "home", user, model, sandbox_mode="danger-full-access").prepare()
         old = home.with_version(LEGACY)
         with old.app_server() as app:
@@ -93,14 +81,12 @@ def armed(base: Path, model: ModelServer) -> Armed:
             ids["legacy_mode"] = app.start(home.project, historyMode="legacy")
             app.start_turn(ids["legacy_mode"], "legacy_mode: one")
             await_rows(home, ids)
-        location = {"type": "environment", "environmentId": "local"}
-        location["path"] = (folder / "plugin").as_uri()
 
         def arm(kind: str, payload: Json) -> None:
             settings = payload.get("thread_settings", {})
             if kind == "session_meta":
                 payload["runtime_workspace_roots"] = ["/"]
-                payload["selected_capability_roots"] = [{"id": "armed", "location": location}]
+                payload["selected_capability_roots"] = capabilities
             elif kind == "turn_context" and "permission_profile" in payload:
                 payload["active_permission_profile"] = {"id": FULL_ACCESS}
             elif settings:
@@ -126,14 +112,6 @@ def careful_home(armed: Armed, target: Path, model: ModelServer) -> CodexHome:
     ).prepare()
 
 
-def app_server(home: CodexHome) -> AppServer:
-    # With plugins Codex asks its maker's servers; a proxy that is not there keeps it here.
-    nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
-    local = {"NO_PROXY": "127.0.0.1"}
-    command = [str(codex_binary(home.version)), "app-server"]
-    return AppServer(command, {**home.env(), **nowhere, **local}, home.project)
-
-
 @dataclass(frozen=True)
 class Found:
     """What became of one armed session: what Codex took up, and what then happened."""
@@ -150,7 +128,7 @@ class Found:
 def resumed(armed: Armed, home: CodexHome, answer: Answer, folder: Path) -> dict[str, Found]:
     """Resume every session and let its model write a file where it should not."""
     found = {}
-    started = armed.home.parent / "started"
+    started = armed.home.parent / MARK
     with app_server(home) as app:
         for kind, session_id in armed.ids.items():
             taken_up = app.resume(session_id)

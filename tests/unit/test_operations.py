@@ -35,6 +35,7 @@ from codex_session_sync.journal.operations import (
     ForgetProjection,
     MakeFolder,
     MoveFile,
+    MoveFolder,
     PutDocument,
     PutRow,
     RemoveFolder,
@@ -43,6 +44,7 @@ from codex_session_sync.journal.operations import (
     to_json,
 )
 from codex_session_sync.journal.playback import apply_all, undo_all
+from codex_session_sync.trees import digest_of
 from codexbed import CURRENT, CodexUnavailable, codex_binary
 from codexbed.install import cache_directory
 from workbench import STATE_SCHEMA, insert, make_database, tree
@@ -205,6 +207,13 @@ def _move(site: Site) -> MoveFile:
     return MoveFile(LOCAL, ARCHIVED, len(START))
 
 
+def _folder(site: Site) -> MoveFolder:
+    folder = site.home / "skills" / "a"
+    folder.mkdir(parents=True)
+    (folder / "SKILL.md").write_text("a\n")
+    return MoveFolder("skills/a", "skills/b", digest_of(folder))
+
+
 def _set_title(site: Site) -> None:
     database_do(site, "UPDATE threads SET title = 'renamed' WHERE id = ?", ROW["id"])
 
@@ -224,6 +233,11 @@ CASES = {
         _move,
         lambda site: (site.home / LOCAL).write_bytes(b"somebody's"),
         lambda site: (site.home / ARCHIVED).write_bytes(b"somebody's"),
+    ),
+    "move_folder": Case(
+        _folder,
+        lambda site: add_line(site, "skills/b/SKILL.md"),
+        lambda site: add_line(site, "skills/a/SKILL.md"),
     ),
     "append_text": Case(
         lambda _: AppendText("session_index.jsonl", 6, LINE),

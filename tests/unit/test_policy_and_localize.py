@@ -15,6 +15,7 @@ from codex_session_sync.compose import compose
 from codex_session_sync.errors import HomeError, SessionError
 from codex_session_sync.model import EditKind, Transcript
 from codex_session_sync.policy import Policy, local_policy
+from codex_session_sync.roots import Roots
 from rollouts import composed, file_name, parsed, put, read, rewriter
 
 OWN, OTHER = session_id(2), session_id(9)
@@ -22,6 +23,10 @@ HERE, THERE = "/home/alice/garden", "/elsewhere"
 
 Record = dict[str, Any]
 Rule = Callable[[Policy, Record, set[str]], Record]
+
+
+NOTHING = {"type": "token_count", "info": None, "rate_limits": None}
+"""What takes the place of a head that is left out."""
 
 
 def apply(rule: Rule, payload: Record, policy: Policy | None = None) -> tuple[Record, set[str]]:
@@ -65,6 +70,15 @@ def test_workspace_roots_without_a_directory() -> None:
     assert removed == {"runtime_workspace_roots"}
 
 
+def test_a_directory_that_holds_everything_is_no_root() -> None:
+    for meta in ({"cwd": "/"}, {"cwd": "/", "runtime_workspace_roots": ["/"]}):
+        found, removed = apply(Policy.meta, meta)
+        assert found == {"cwd": "/", "runtime_workspace_roots": []}
+        assert removed == {"runtime_workspace_roots"}
+    trusted = Policy("untrusted", roots=Roots(trusted=frozenset([PurePath("/")])))
+    assert apply(Policy.meta, {"cwd": "/"}, trusted) == ({"cwd": "/"}, set())
+
+
 SPEAKING = {
     "base_instructions": {"text": "You help."},
     "dynamic_tools": [{"name": "t"}],
@@ -96,6 +110,16 @@ def test_turn_context_gets_the_local_approval() -> None:
     }
     removed = {"approval_policy", "approvals_reviewer", "active_permission_profile"}
     assert apply(Policy.turn_context, context) == (expected, removed)
+
+
+def test_plugins_stay_on() -> None:
+    context = {"cwd": HERE, "disabled_plugin_ids": ["guard@here"]}
+    expected = {"cwd": HERE, "disabled_plugin_ids": []}
+    assert apply(Policy.turn_context, context) == (expected, {"disabled_plugin_ids"})
+    assert apply(Policy.turn_context, expected) == (expected, set())
+    applied = {"type": "thread_settings_applied", "thread_settings": context}
+    found, removed = apply(Policy.settings, applied)
+    assert (found["thread_settings"], removed) == ({"cwd": HERE}, {"disabled_plugin_ids"})
 
 
 def test_turn_context_that_is_as_here_stays() -> None:
@@ -249,7 +273,9 @@ def test_local_policy_is_the_configured_one(
     if config is not None:
         (tmp_path / "config.toml").write_text(config)
     home = CodexHome(tmp_path, tmp_path)
-    assert local_policy(home, trusted=False) == Policy(expected, trusted=False)
+    found = local_policy(home, trusted=False)
+    assert found == Policy(expected, trusted=False, roots=found.roots)
+    assert found.roots.codex_home == tmp_path
     assert local_policy(home, trusted=True).trusted
 
 
@@ -268,12 +294,16 @@ def test_untrusted_projects_count_where_nothing_is_configured(tmp_path: Path) ->
         """
     home = CodexHome(tmp_path, tmp_path)
     (tmp_path / "config.toml").write_text(projects)
-    expected = Policy("on-request", untrusted=frozenset([PurePath("/p")]))
-    assert local_policy(home, trusted=False) == expected
+    found = local_policy(home, trusted=False)
+    assert (found.approval_policy, found.untrusted) == ("on-request", frozenset([PurePath("/p")]))
+    assert found.roots.trusted == {PurePath("/q")}
     (tmp_path / "config.toml").write_text('approval_policy = "never"\n' + projects)
-    assert local_policy(home, trusted=False) == Policy("never")
+    found = local_policy(home, trusted=False)
+    assert (found.approval_policy, found.untrusted) == ("never", frozenset())
     (tmp_path / "config.toml").write_text('projects = "none"')
-    assert local_policy(home, trusted=False) == Policy("on-request")
+    found = local_policy(home, trusted=False)
+    assert (found.approval_policy, found.untrusted) == ("on-request", frozenset())
+    assert found.roots.trusted == frozenset()
 
 
 def test_local_policy_of_a_broken_configuration(tmp_path: Path) -> None:
@@ -382,7 +412,8 @@ def test_last_line_of_an_inherited_history_is_ended(tmp_path: Path) -> None:
         put(tmp_path, fork.file_name, fork.data()),
     ]
     flat = parsed(composed(read(files, fork.id)))
-    assert len(flat) == len(parent.records()) + len(fork.records()) - 1
+    assert len(flat) == len(parent.records()) + len(fork.records())
+    assert [r["ordinal"] for r in flat] == list(range(len(flat)))
 
 
 def test_legacy_session_gets_no_ordinals(tmp_path: Path) -> None:
@@ -414,6 +445,7 @@ def test_inherited_records_name_the_session_they_now_belong_to(tmp_path: Path) -
     assert [r["payload"] for r in found[1:]] == [
         {"type": "x", "thread_id": OWN, "list": [{"session_id": OWN}, {"id": parent}]},
         foreign,
+        NOTHING,
         nested,
     ]
 
@@ -425,14 +457,16 @@ def test_inherited_entries_keep_what_the_model_saw(tmp_path: Path) -> None:
     compaction = record("compacted", {**history, "latest": {"thread_id": parent}}, 2)
     transcript = forked(tmp_path, [item, compaction], [])
     found = parsed(composed(transcript))
-    assert found[1:] == [item, record("compacted", {**history, "latest": {"thread_id": OWN}}, 2)]
+    compacted = record("compacted", {**history, "latest": {"thread_id": OWN}}, 2)
+    assert found[1:3] == [item, compacted]
+    assert [r["payload"] for r in found[3:]] == [NOTHING]
 
 
 def test_copied_heads_of_ancestors_are_dropped(tmp_path: Path) -> None:
     copied = record("session_meta", {"id": OTHER}, 1)
-    assert len(parsed(composed(forked(tmp_path, [copied], [])))) == 1
+    assert len(parsed(composed(forked(tmp_path, [copied], [])))) == 2
     own = parsed(composed(forked(tmp_path, [], [copied])))
-    assert [r["payload"]["id"] for r in own] == [OWN, OTHER]
+    assert [r["payload"].get("id", r["payload"]) for r in own] == [OWN, NOTHING, OTHER]
 
 
 @pytest.mark.parametrize("change", [b"", b"x" * 5000, None])

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codex_session_sync.codex.session_index import index_line, read_index, read_names, separator
+from codex_session_sync.codex.session_index import (
+    index_line,
+    read_index,
+    read_names,
+    separator,
+    shown_name,
+)
 
 A = "019cac00-0001-7000-8000-00000000000a"
 B = "019cac00-0002-7000-8000-00000000000b"
@@ -99,3 +105,20 @@ def test_appended_names_are_read_back(
             stream.write(end + index_line(session_id, name, TIME))
     assert survived.items() <= before.items()
     assert read_index(path) == survived | after
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"title": "given", "first_user_message": "said first"}, "given"),
+        ({"title": "given", "first_user_message": "said first", "name": None}, "given"),
+        ({"title": "given", "first_user_message": "given, and more"}, None),
+        ({"title": "given", "first_user_message": ""}, None),
+        ({"title": "given", "first_user_message": "said", "history_mode": "paginated"}, None),
+        ({"title": "said first", "first_user_message": "said first"}, "given"),
+    ],
+)
+def test_a_title_that_is_no_beginning_is_a_name_of_a_legacy_session(
+    row: dict[str, str | None], name: str | None
+) -> None:
+    assert shown_name(row, "given") == name

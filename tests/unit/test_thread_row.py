@@ -16,6 +16,7 @@ from codex_session_sync.codex.thread_row import (
     LOCAL_REFERENCES,
     Placed,
     advanced_row,
+    provider_of,
     thread_row,
 )
 from codex_session_sync.model import Row, Transcript
@@ -90,6 +91,8 @@ def row_of(
 ) -> Row:
     """A row for a session that stands at PATH under its own id, unless ``placed`` differs."""
     natural: Any = {"path": PATH, "archived": False, "name": None, "cwd": None}
+    natural["provider"] = provider_of(transcript, source)
+    natural["mode"] = transcript.mode
     place = Placed(**{"session_id": transcript.session_id, **natural, **placed})
     return thread_row(columns, transcript, source, place, approval_policy)
 
@@ -299,11 +302,9 @@ def test_defaults_are_left_to_the_table(transcript: Transcript) -> None:
     assert stored(table, row)["mood"] == "calm"
 
 
-def test_needed_columns_of_a_later_release_are_never_null(transcript: Transcript) -> None:
+def test_needed_columns_of_a_later_release_are_the_packages_to_give(transcript: Transcript) -> None:
     schema, found = with_later_columns(NEW)
-    row = stored(schema, row_of(found, transcript))
-    later = [row[column.split()[0]] for column in LATER]
-    assert later == [0, 0, 0, 0, ""]
+    assert not {column.split()[0] for column in LATER} & row_of(found, transcript).keys()
     given = {column.split()[0]: 5 for column in LATER}
     row = stored(schema, row_of(found, transcript, given))
     assert [row[column.split()[0]] for column in LATER] == [5, 5, 5, 5, "5"]
@@ -331,6 +332,19 @@ def test_fork_is_shown_by_where_it_begins_and_titled_by_its_own_words(tmp_path: 
     silent = transcript_of(tmp_path, parent, parent.fork(3))
     row = row_of(columns(NEW), silent)
     assert (row["title"], row["preview"], row["tokens_used"]) == ("", "of the parent", 0)
+
+
+def test_fork_in_a_table_without_previews_is_shown_by_where_it_begins(tmp_path: Path) -> None:
+    parent = Session(1).say("of the parent")
+    fork = transcript_of(tmp_path, parent, parent.fork(2).say("own"))
+    row = row_of(columns(OLD), fork)
+    assert (row["title"], row["first_user_message"]) == ("of the parent", "of the parent")
+    own = row_of(columns(OLD), fork, {"preview": "own"})
+    assert (own["title"], own["first_user_message"]) == ("own", "own")
+    named = row_of(columns(OLD), fork, {"title": "a name", "first_user_message": "own"})
+    assert (named["title"], named["first_user_message"]) == ("a name", "of the parent")
+    other = row_of(columns(OLD), fork, {"title": "own", "first_user_message": "kept"})
+    assert (other["title"], other["first_user_message"]) == ("own", "kept")
 
 
 # --- a row that goes on --------------------------------------------------------------------------

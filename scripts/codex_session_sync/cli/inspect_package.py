@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
+from ..codex.capability import UNKNOWN, readable
 from ..journal.log import Journal
 from ..package.members import parse_limits
 from ..package.reader import open_package
+from ..places.rules import Rules
 from ..plan import make_plan
+from ..policy import local_policy
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from ..report.progress import byte_progress
-from ..sync import counts, session_json
+from ..skills.comparing import plan_skills, skill_json
+from ..sync import counts, is_idle, reading_notices, session_json
+from ..trust import judged
 from ..verdict import Choices, Collision, Diverged
 from .options import (
     choice_options,
     common,
+    diff_skills_option,
     home_of,
     package_argument,
     package_data,
@@ -25,12 +32,15 @@ from .options import (
     plan_problems,
     session_option,
 )
+from .placing import directories_data, in_force, placing_options, surroundings
 
 
 @click.command("inspect-package")
 @package_argument
 @session_option
 @choice_options
+@placing_options
+@diff_skills_option
 @common
 def command(
     pkg: Path,
@@ -39,6 +49,8 @@ def command(
     sessions: tuple[str, ...],
     on_diverged: Diverged,
     on_collision: Collision,
+    given: Rules,
+    diff_skills: bool,
     codex_home: str | None,
     as_json: bool,
 ) -> Report:
@@ -57,13 +69,29 @@ def command(
     with open_package(pkg, parse_limits(limits), identities) as package:
         total = sum(file.size for file in package.tree.files.values())
         with byte_progress("reading", total) as progress:
-            choices = Choices(on_diverged, on_collision)
-            plan = make_plan(package, home, only=sessions, choices=choices, progress=progress)
-        found = [session_json(session) for session in plan.sessions]
+            rules = in_force(given, package, home)
+            plan = make_plan(
+                package,
+                home,
+                only=sessions,
+                choices=Choices(on_diverged, on_collision),
+                surroundings=surroundings(rules, home),
+                progress=progress,
+            )
+        plan = judged(plan, home, local_policy(home, trusted=False))
+        reads = UNKNOWN if is_idle(plan) else readable(home, None, os.environ)
+        found = [session_json(session, None, reads) for session in plan.sessions]
+        skills = [skill_json(s) for s in plan_skills(package.skills, home)]
+    more = {"directories": directories_data(plan, rules, home), "home": reads.as_json()}
     return Report(
         "inspect-package",
         "ok",
-        package_data(plan, found, counts(found)),
-        warnings=(*plan_notices(plan), *unfinished_notices(Journal(home.sync_dir))),
+        package_data(plan, found, counts(found), rules, skills) | more,
+        warnings=(
+            *plan_notices(plan),
+            *reading_notices(plan, reads),
+            *unfinished_notices(Journal(home.sync_dir)),
+        ),
         errors=plan_problems(plan),
+        diff_skills=diff_skills,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ import click
 from ..codex.home import CodexHome, locate_home, open_home
 from ..errors import HomeError
 from ..model import Json, Notice, Plan, SessionOutcome
+from ..places.rules import Rules
 from ..report.envelope import Problem
+from ..settling import applied
+from ..skills.installing import SkillOutcome
 
 Decorated = Callable[..., Any]
 
@@ -94,6 +97,15 @@ def choice_options(function: Decorated) -> Decorated:
     )(function)
 
 
+def diff_skills_option(function: Decorated) -> Decorated:
+    """``--diff-skills``: how skills of the package differ from those of the home."""
+    return click.option(
+        "--diff-skills",
+        is_flag=True,
+        help="Print how skills of the package differ from those of the home.",
+    )(function)
+
+
 def home_of(codex_home: str | None) -> CodexHome:
     """The home that a command works on. Raises HomeError."""
     try:
@@ -137,6 +149,23 @@ def outcome_problems(outcomes: tuple[SessionOutcome, ...]) -> tuple[Problem, ...
     )
 
 
-def package_data(plan: Plan, sessions: list[Json], counts: Json) -> Json:
+def skill_problems(outcomes: Iterable[SkillOutcome]) -> tuple[Problem, ...]:
+    """Why skills were refused or failed, as far as it is to be told."""
+    return tuple(
+        Problem(o.code, o.message or "", o.hint)
+        for o in outcomes
+        if o.code is not None and not (o.plan.writes and o.code == "interrupted")
+    )
+
+
+def package_data(
+    plan: Plan, sessions: list[Json], counts: Json, rules: Rules, skills: list[Json]
+) -> Json:
     """The ``data`` of inspect-package and sync."""
-    return {"package": plan.package, "sessions": sessions, "counts": counts}
+    return {
+        "package": plan.package,
+        "sessions": sessions,
+        "counts": counts,
+        "rules": applied(plan, rules),
+        "skills": skills,
+    }

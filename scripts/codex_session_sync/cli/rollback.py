@@ -11,7 +11,7 @@ from ..errors import ExitCode, UsageError
 from ..journal.ledger import Ledger
 from ..journal.log import Journal
 from ..locks import home_lock
-from ..model import Json
+from ..model import SKILL, Json
 from ..recovery import require_none_interrupted, unfinished_notices
 from ..report.envelope import Problem, Report, Status
 from ..rollback.plan import ALREADY, RollbackPlan, newest, plan_rollback
@@ -93,8 +93,21 @@ def _executed(
     )
 
 
-def _data(plan: RollbackPlan, sessions: list[Json]) -> Json:
-    return {"transaction_id": plan.transaction_id, "sessions": sessions}
+def _data(plan: RollbackPlan, found: list[Json]) -> Json:
+    """The sessions, and the skills if there are any, of which an id is no session's."""
+    skills = [{k: v for k, v in one.items() if k not in _IDS} for one in found if _is_skill(one)]
+    data: Json = {
+        "transaction_id": plan.transaction_id,
+        "sessions": [one for one in found if not _is_skill(one)],
+    }
+    return data | ({"skills": skills} if skills else {})
+
+
+_IDS = ("session_id", "local_session_id")
+
+
+def _is_skill(undoing: Json) -> bool:
+    return str(undoing["local_session_id"]).startswith(SKILL)
 
 
 def _problems(outcomes: tuple[Outcome, ...] | list[Outcome]) -> tuple[Problem, ...]:
@@ -104,7 +117,7 @@ def _problems(outcomes: tuple[Outcome, ...] | list[Outcome]) -> tuple[Problem, .
             outcome.obstacle.code,
             outcome.obstacle.message,
             outcome.obstacle.hint,
-            outcome.undoing.deed.session_id,
+            None if outcome.undoing.deed.of_skill else outcome.undoing.deed.session_id,
         )
         for outcome in outcomes
         if outcome.obstacle is not None and outcome.obstacle.code != ALREADY

@@ -12,7 +12,7 @@ from ..journal.ledger import Ledger
 from ..journal.log import Batch, Journal
 from ..journal.operations import PutRow, to_json
 from ..lineage.differences import row_changes
-from ..model import Json, Notice
+from ..model import SKILL, Json, Notice
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from ..rollback.plan import ALREADY, plan_rollback
@@ -44,9 +44,21 @@ def command(transaction_id: str, codex_home: str | None, as_json: bool) -> Repor
             session | ({"now": states[i]} if (i := session["session_id"]) in states else {})
             for session in manifest["sessions"]
         ],
+        **_skills(manifest, states),
         "operations": list(_operations(batches)),
     }
     return Report("show-transaction", "ok", {"transaction": transaction}, warnings=tuple(notices))
+
+
+def _skills(manifest: Json, states: dict[str, Json]) -> Json:
+    """The skills of a transaction that changed any, each with how it is now."""
+    if "skills" not in manifest:
+        return {}
+    found = [
+        skill | ({"now": states[key]} if (key := SKILL + skill["name"]) in states else {})
+        for skill in manifest["skills"]
+    ]
+    return {"skills": found}
 
 
 def _operations(batches: Iterable[Batch]) -> Iterator[Json]:

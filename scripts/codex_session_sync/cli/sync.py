@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
+from ..codex.capability import UNKNOWN, Readable, readable
 from ..codex.client import find_codex
 from ..codex.home import CodexHome
 from ..errors import ExitCode, UsageError
@@ -18,21 +19,36 @@ from ..identify import match_id
 from ..journal.log import Journal
 from ..local import LocalSessions
 from ..locks import home_lock
-from ..model import Action, Plan, Result, Transcript
+from ..model import Action, Notice, Plan, Result, Transcript
 from ..package.members import parse_limits
 from ..package.reader import open_package
 from ..package.sessions import Package
+from ..places.rules import Rules
+from ..places.standing import make_missing
 from ..plan import make_plan
 from ..policy import local_policy
 from ..recovery import unfinished_notices
 from ..report.envelope import Report, Status
 from ..report.progress import byte_progress
-from ..sync import Execution, counts, execute, is_idle, not_executed, session_json
+from ..skills.comparing import plan_skills, skill_json, skill_notices
+from ..skills.installing import in_order
+from ..sync import (
+    Execution,
+    Terms,
+    counts,
+    execute,
+    is_idle,
+    not_executed,
+    reading_notices,
+    session_json,
+)
+from ..trust import judged
 from ..unpacking import with_transcripts
 from ..verdict import Choices, Collision, Diverged
 from .options import (
     choice_options,
     common,
+    diff_skills_option,
     execute_option,
     home_of,
     outcome_problems,
@@ -41,19 +57,38 @@ from .options import (
     plan_notices,
     plan_problems,
     session_option,
+    skill_problems,
 )
+from .placing import in_force, placing_options, surroundings
 
 
 @click.command("sync")
 @package_argument
 @session_option
 @choice_options
+@placing_options
+@click.option(
+    "--create-dirs",
+    is_flag=True,
+    help="Make the directories of imported sessions that are missing.",
+)
 @execute_option
 @click.option(
     "--trust-package",
     is_flag=True,
     help="Keep what the package says of approval, sandbox, workspace roots and plugins.",
 )
+@click.option(
+    "--with-skills",
+    is_flag=True,
+    help="Install the skills of the package that the home does not have. A skill acts.",
+)
+@click.option(
+    "--replace-skills",
+    is_flag=True,
+    help="With --with-skills: also in the place of other skills of these names.",
+)
+@diff_skills_option
 @click.option(
     "--codex-bin",
     metavar="FILE",
@@ -75,8 +110,13 @@ def command(
     sessions: tuple[str, ...],
     on_diverged: Diverged,
     on_collision: Collision,
+    given: Rules,
+    create_dirs: bool,
     do_it: bool,
     trust_package: bool,
+    with_skills: bool,
+    replace_skills: bool,
+    diff_skills: bool,
     codex_bin: str | None,
     no_prime: bool,
     shown: tuple[str, ...],
@@ -95,6 +135,18 @@ def command(
       codex-session-sync sync carried.zip --session 01a1fd25-10c9-7253-a7ef-c7821c2a9837 --execute
     """
     del as_json
+    if replace_skills and not with_skills:
+        raise UsageError(
+            "usage",
+            "--replace-skills says how skills are installed, and none are",
+            hint="add --with-skills",
+        )
+    if shown and do_it:
+        raise UsageError(
+            "diff_only_shows",
+            "--diff shows what would come in, --execute brings it in",
+            hint="leave one of them out",
+        )
     codex = None if no_prime else find_codex(codex_bin, os.environ)
     home = home_of(codex_home)
     with ExitStack() as stack:
@@ -103,30 +155,61 @@ def command(
         if do_it and known:
             stack.enter_context(home_lock(home.sync_dir, "sync"))
         choices = Choices(on_diverged, on_collision)
-        plan = _plan(package, home, sessions, choices)
+        planning = _Planning(package, home, sessions, choices, given)
+        plan, rules = planning.plan()
+        skills = plan_skills(package.skills, home, install=with_skills, replace=replace_skills)
+        policy = local_policy(home, trusted=trust_package)
+        terms = Terms(policy, rules, skills=tuple(skills))
         if shown:
-            return _compared(_chosen(plan, shown), package, home, do_it=do_it)
+            return _compared(_chosen(plan, shown), package, home, terms)
         if not do_it:
-            return _planned(plan, home)
+            terms = replace(terms, reads=_readable(plan, home, codex))
+            return _planned(judged(plan, home, policy), home, terms, diff_skills=diff_skills)
         plan = _whole(plan, package)
-        if not known and is_idle(plan):
-            return _executed(plan, not_executed(plan))
+        if not known and is_idle(plan, skills):
+            done = not_executed(plan, skills)
+            return _executed(plan, done, terms, create_dirs=create_dirs, diff_skills=diff_skills)
         if not known:
             # The first sync of this home: the lock makes its folder, so the plan came before it.
             stack.enter_context(home_lock(home.sync_dir, "sync"))
             if Journal(home.sync_dir).ids():
-                plan = _whole(_plan(package, home, sessions, choices), package)
+                plan, rules = planning.plan()
+                plan = _whole(plan, package)
+        plan = judged(plan, home, policy)
+        terms = replace(terms, rules=rules, reads=_readable(plan, home, codex))
         with byte_progress("writing", package.summary()["bytes"]) as progress:
-            policy = local_policy(home, trusted=trust_package)
-            done = execute(
-                plan, home, policy=policy, codex=codex, environ=os.environ, progress=progress
+            done = execute(plan, home, terms, codex=codex, environ=os.environ, progress=progress)
+        return _executed(plan, done, terms, create_dirs=create_dirs, diff_skills=diff_skills)
+
+
+def _readable(plan: Plan, home: CodexHome, codex: Path | None) -> Readable:
+    """What the home's Codex can read, if there is something to write for it."""
+    return UNKNOWN if is_idle(plan) else readable(home, codex, os.environ)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planning:
+    """What a plan is made of; the first sync of a home may make it twice."""
+
+    package: Package
+    home: CodexHome
+    sessions: tuple[str, ...]
+    choices: Choices
+    given: Rules
+
+    def plan(self) -> tuple[Plan, Rules]:
+        """The plan, and the rules in force."""
+        rules = in_force(self.given, self.package, self.home)
+        with byte_progress("reading", self.package.summary()["bytes"]) as progress:
+            plan = make_plan(
+                self.package,
+                self.home,
+                only=self.sessions,
+                choices=self.choices,
+                surroundings=surroundings(rules, self.home),
+                progress=progress,
             )
-        return _executed(plan, done)
-
-
-def _plan(package: Package, home: CodexHome, sessions: tuple[str, ...], choices: Choices) -> Plan:
-    with byte_progress("reading", package.summary()["bytes"]) as progress:
-        return make_plan(package, home, only=sessions, choices=choices, progress=progress)
+        return plan, rules
 
 
 def _whole(plan: Plan, package: Package) -> Plan:
@@ -141,15 +224,9 @@ def _chosen(plan: Plan, shown: Collection[str]) -> Plan:
     return replace(plan, sessions=tuple(one for i, one in known.items() if i in wanted))
 
 
-def _compared(plan: Plan, package: Package, home: CodexHome, *, do_it: bool) -> Report:
+def _compared(plan: Plan, package: Package, home: CodexHome, terms: Terms) -> Report:
     """The plan with excerpts of the conversations; nothing is written."""
-    if do_it:
-        raise UsageError(
-            "diff_only_shows",
-            "--diff shows what would come in, --execute brings it in",
-            hint="leave one of them out",
-        )
-    report = _planned(plan, home)
+    report = _planned(plan, home, terms, diff_skills=False)
     with byte_progress("reading", package.summary()["bytes"]) as progress:
         plan = with_transcripts(plan, package, progress, tuple(Action))
     local = LocalSessions(home)
@@ -162,28 +239,63 @@ def _compared(plan: Plan, package: Package, home: CodexHome, *, do_it: bool) -> 
     return replace(report, data={**report.data, "diff": excerpts})
 
 
-def _planned(plan: Plan, home: CodexHome) -> Report:
-    found = [session_json(session) for session in plan.sessions]
+def _planned(plan: Plan, home: CodexHome, terms: Terms, *, diff_skills: bool) -> Report:
+    skills, reads = terms.skills, terms.reads
+    found = [session_json(session, None, reads) for session in plan.sessions]
     idle = all(session.action is Action.SKIP for session in plan.sessions)
+    idle = idle and all(skill.action in ("skip", "leave") for skill in skills)
     return Report(
         "sync",
         "no_op" if idle else "dry_run",
-        package_data(plan, found, counts(found)),
-        warnings=(*plan_notices(plan), *unfinished_notices(Journal(home.sync_dir))),
-        errors=plan_problems(plan),
+        package_data(plan, found, counts(found), terms.rules, [skill_json(one) for one in skills])
+        | {"home": reads.as_json()},
+        warnings=(
+            *plan_notices(plan),
+            *skill_notices(skills),
+            *reading_notices(plan, reads),
+            *unfinished_notices(Journal(home.sync_dir)),
+        ),
+        errors=(*plan_problems(plan), *skill_problems(in_order(skills, ()))),
+        diff_skills=diff_skills,
     )
 
 
-def _executed(plan: Plan, done: Execution) -> Report:
-    found = [session_json(outcome.plan, outcome) for outcome in done.outcomes]
+def _executed(
+    plan: Plan, done: Execution, terms: Terms, *, create_dirs: bool, diff_skills: bool
+) -> Report:
+    reads = terms.reads
+    found = [session_json(outcome.plan, outcome, reads) for outcome in done.outcomes]
     results = {outcome.result for outcome in done.outcomes}
-    partial = bool(results & {Result.REFUSED, Result.FAILED})
-    status: Status = "partial" if partial else "no_op" if results == {Result.SKIPPED} else "ok"
+    problems = (*outcome_problems(done.outcomes), *skill_problems(done.skills))
+    partial = bool(results & {Result.REFUSED, Result.FAILED} or problems)
+    idle = results == {Result.SKIPPED} and done.transaction_id is None
+    status: Status = "partial" if partial else "no_op" if idle else "ok"
+    skills = [outcome.to_json() for outcome in done.skills]
+    data = package_data(plan, found, counts(found), terms.rules, skills)
+    notices = [*plan_notices(plan), *skill_notices([o.plan for o in done.skills]), *done.notices]
+    if create_dirs:
+        data["created_dirs"], notices = _with_directories(done, notices)
     return Report(
         "sync",
         status,
-        package_data(plan, found, counts(found)) | {"transaction_id": done.transaction_id},
+        data | {"transaction_id": done.transaction_id, "home": reads.as_json()},
         ExitCode.PARTIAL if partial else ExitCode.OK,
-        (*plan_notices(plan), *done.notices),
-        outcome_problems(done.outcomes),
+        (*notices, *reading_notices(plan, reads)),
+        problems,
+        diff_skills,
     )
+
+
+def _with_directories(done: Execution, notices: list[Notice]) -> tuple[list[str], list[Notice]]:
+    """Make the missing directories of what was imported: those made, and what is to be told."""
+    new = [o.plan for o in done.outcomes if o.result in (Result.IMPORTED, Result.BRANCHED)]
+    made, failed = make_missing(one.cwd for one in new if one.cwd is not None)
+    there = {one.session.session_id for one in new if one.cwd in made}
+    kept = [n for n in notices if n.code != "cwd_missing" or n.session_id not in there]
+    return made, [
+        *kept,
+        *(
+            Notice("cwd_not_created", f"the directory {path} cannot be made: {why}")
+            for path, why in failed.items()
+        ),
+    ]

@@ -47,16 +47,9 @@ def command(
     """
     del as_json
     home = home_of(codex_home)
-    codex = find_codex(codex_bin, os.environ)
-    if codex is None:
-        raise HomeError(
-            "codex_missing",
-            "there is no Codex to ask",
-            hint="install it, or name it with --codex-bin",
-        )
     known = list(home.rollouts().threads())
     wanted = [match_id(i, known) for i in sessions] if sessions else synced_sessions(home)
-    found = checked(home, wanted, codex)
+    found = checked(home, wanted, find_codex(codex_bin, os.environ))
     bad = [one for one in found if one.verdict not in GOOD]
     counts = dict(sorted(Counter(str(one.verdict) for one in found).items()))
     return Report(
@@ -69,10 +62,19 @@ def command(
     )
 
 
-def checked(home: CodexHome, session_ids: Sequence[str], codex: Path) -> list[Shown]:
-    """What Codex makes of sessions, with progress. Raises HomeError ``codex_failed``."""
+def checked(home: CodexHome, session_ids: Sequence[str], codex: Path | None) -> list[Shown]:
+    """What Codex makes of sessions, with progress.
+
+    Raises HomeError: ``codex_missing``, ``codex_failed``.
+    """
     if not session_ids:
         return []
+    if codex is None:
+        raise HomeError(
+            "codex_missing",
+            "there is no Codex to ask",
+            hint="install it, or name it with --codex-bin",
+        )
     found = []
     with item_progress("asking Codex", len(session_ids)) as progress:
         for one in verify(home, session_ids, codex, os.environ):

@@ -98,7 +98,12 @@ class _ToLegacy:
         if record["type"] == META:
             meta = {key: value for key, value in payload.items() if key not in PAGINATED_ONLY}
             return [{**record, "payload": meta}]
-        if record["type"] != EVENT or payload.get("type") != "item_completed":
+        if record["type"] != EVENT:
+            return [record]
+        if payload.get("type") == ROLLED_BACK:
+            # Without effect in a paginated session; in a legacy one it would take turns back.
+            return []
+        if payload.get("type") != "item_completed":
             return [record]
         return [{**record, "payload": event} for event in self._events(payload)]
 
@@ -258,6 +263,19 @@ class _ToPaginated:
     def _now(self, unit: timedelta) -> int:
         moment = parse_time(self._last.get("timestamp"))
         return (moment - _EPOCH) // unit if moment else 0
+
+
+def numbered_window(compaction: Json) -> Json:
+    """The payload of a ``compacted`` record as releases up to 0.140 read it too.
+
+    Later ones give the window an id that is a text, and its number beside it; to the older ones the
+    id is a number, and they pass over a record with another one.
+    """
+    if not isinstance(compaction.get("window_id"), str):
+        return compaction
+    kept = {key: value for key, value in compaction.items() if key != "window_id"}
+    number = compaction.get("window_number")
+    return {**kept, "window_id": number} if isinstance(number, int) else kept
 
 
 # -- turns taken back ---------------------------------------------------------------------------

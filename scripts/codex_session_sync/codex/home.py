@@ -17,7 +17,8 @@ from .rollout import RolloutName
 SESSIONS = "sessions"
 ARCHIVED = "archived_sessions"
 INSTALLATION_ID = "installation_id"
-STATE_DB = "state_5.sqlite"
+STATE_NUMBER = 5
+STATE_DB = f"state_{STATE_NUMBER}.sqlite"
 HISTORY_DB = "thread_history_1.sqlite"
 GOALS_DB = "goals_1.sqlite"
 INDEX = "session_index.jsonl"
@@ -38,6 +39,14 @@ class CodexHome:
     def state_db(self) -> Path:
         """The database of threads; it may not exist."""
         return self.sqlite_home / STATE_DB
+
+    @property
+    def later_state_db(self) -> Path | None:
+        """A database of threads whose number is higher; the releases that have one use no other."""
+        found = (
+            path for path in self.sqlite_home.glob("state_*.sqlite") if _number(path) > STATE_NUMBER
+        )
+        return max(found, key=_number, default=None)
 
     @property
     def history_db(self) -> Path:
@@ -64,6 +73,10 @@ class CodexHome:
         if archived:
             return f"{ARCHIVED}/{file_name}"
         return "/".join((SESSIONS, *name.folder, file_name))
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file lies where the home's rollouts do; a package may lie elsewhere in it."""
+        return any(path.is_relative_to(self.path / folder) for folder in (SESSIONS, ARCHIVED))
 
     def rollouts(self) -> RolloutIndex:
         """All rollouts that Codex would list here, found by their names alone."""
@@ -120,6 +133,12 @@ def configured_providers(home: Path) -> frozenset[str]:
     """The providers that Codex knows in this home. Raises HomeError ``config_invalid``."""
     own = read_config(home).get("model_providers")
     return BUILT_IN_PROVIDERS.union(own if isinstance(own, dict) else ())
+
+
+def _number(path: Path) -> int:
+    """The number in a database's name; 0 for none."""
+    number = path.stem.removeprefix("state_")
+    return int(number) if number.isascii() and number.isdecimal() else 0
 
 
 def _sqlite_home(home: Path, environ: Mapping[str, str]) -> Path:

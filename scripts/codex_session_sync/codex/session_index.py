@@ -52,15 +52,23 @@ def shown_name(row: Row | None, index_name: str | None) -> str | None:
     """The name that a person gave the session; None where there is only a title.
 
     Some writers of ``session_index.jsonl`` repeat there the title, or how the first message begins,
-    which is no name.
+    which is no name. But from 0.140 to 0.147 Codex makes the name of a legacy session its title.
     """
     if row is not None:
         if row.get("name"):
             return str(row["name"])
         first = row.get("first_user_message")
-        if index_name in (row.get("title"), first, first_line(first)):
+        if index_name in (first, first_line(first)):
+            return None
+        paginated = row.get("history_mode") == "paginated"
+        if index_name == row.get("title") and (paginated or _begins(first, index_name)):
             return None
     return index_name or None
+
+
+def _begins(first: object, title: str | None) -> bool:
+    """Whether a title may be what the first message begins with; not known counts as yes."""
+    return not isinstance(first, str) or not first or first.startswith(title or "")
 
 
 def first_line(text: object) -> str | None:

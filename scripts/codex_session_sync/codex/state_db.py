@@ -11,6 +11,7 @@ import sqlite3
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import HomeError
@@ -37,6 +38,23 @@ _REFUSED = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column as its table declares it; ``needed``: NOT NULL and without a default."""
+
+    name: str
+    type: str
+    needed: bool
+    key: bool
+
+    @property
+    def affinity(self) -> str:
+        """What SQLite makes of the declared type: ``TEXT``, or another one."""
+        declared = self.type.upper()
+        texts = any(word in declared for word in ("CHAR", "CLOB", "TEXT"))
+        return "TEXT" if texts and "INT" not in declared else declared
+
+
 class StateDb:
     """An open state database."""
 
@@ -58,6 +76,18 @@ class StateDb:
                 name: bool(notnull) and default is None for _, name, _, notnull, default, _ in found
             }
         return self._columns[table]
+
+    def described(self, table: str) -> Sequence[Column]:
+        """The columns that can be written of a table; none if it is missing, or no plain table."""
+        plain = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+        with self._errors():
+            if self._connection.execute(plain, (table,)).fetchone() is None:
+                return ()
+            found = self._connection.execute(f"PRAGMA table_info({_name(table)})").fetchall()
+        return tuple(
+            Column(name, kind, bool(notnull) and default is None, bool(key))
+            for _, name, kind, notnull, default, key in found
+        )
 
     def rows(
         self,

@@ -6,15 +6,18 @@ takes up a rollout without a row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from ..model import Row, Transcript
+from ..model import Facts, HistoryMode, Outline, Row, Transcript
 from .rollout import parse_time
+
+DEFAULT_PROVIDER = "openai"
+"""What Codex takes where a session names none."""
 
 LOCAL_REFERENCES = ("thread_section_id", "section_position", "section_entered_at_ms", "project_id")
 """Columns that refer to things of the source machine only."""
@@ -24,23 +27,29 @@ Value = str | int | float | None
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A session as it stands here: id, absolute rollout path, the name that Codex shows, folder."""
+    """A session as it stands here.
+
+    That is its id, absolute rollout path, whether it is archived, the name that Codex shows,
+    directory, provider, and the history mode of the file.
+    """
 
     session_id: str
     path: str
     archived: bool
     name: str | None
     cwd: str | None
+    provider: str
+    mode: HistoryMode
 
 
 def thread_row(
-    columns: Mapping[str, bool],
+    columns: Collection[str],
     transcript: Transcript,
     source: Row | None,
     placed: Placed,
     approval_policy: str | None,
 ) -> Row:
-    """A complete row for a table with these ``columns`` (name to needed, as state_db has it).
+    """A complete row for a table with these ``columns`` (codex.fitting says which tables fit).
 
     ``source`` is the package's row, ``approval_policy`` takes the place of its own unless None.
     """
@@ -49,27 +58,32 @@ def thread_row(
     row: dict[str, Value] = {**derived, **given}
     for column in ("preview", "first_user_message", "title"):
         row[column] = given.get(column) or derived[column]
+    if "preview" not in columns:
+        row |= _instead_of_preview(row, transcript.facts)
     row |= dict.fromkeys(LOCAL_REFERENCES)
     row |= {
         "id": placed.session_id,
         "rollout_path": placed.path,
-        "history_mode": transcript.mode,
+        "history_mode": placed.mode,
         "archived": int(placed.archived),
         "archived_at": (row.get("archived_at") or row["updated_at"]) if placed.archived else None,
         "name": placed.name,
+        "model_provider": placed.provider,
     }
     if placed.cwd:
         row["cwd"] = placed.cwd
     if approval_policy is not None:
         row["approval_mode"] = approval_policy
-    return {
-        c: row.get(c) if row.get(c) is not None else _default(c, n)
-        for c, n in columns.items()
-        if row.get(c) is not None or n or c in _NULLABLE_KEPT
-    }
+    return {c: row.get(c) for c in columns if row.get(c) is not None or c in _NULLABLE_KEPT}
 
 
 _NULLABLE_KEPT = frozenset({*LOCAL_REFERENCES, "archived_at", "name"})
+
+
+def provider_of(transcript: Outline, source: Row | None) -> str:
+    """The provider of a session at its source, by its row, else as Codex derives it."""
+    given = (source or {}).get("model_provider")
+    return _text(given) or _text(transcript.meta.get("model_provider")) or DEFAULT_PROVIDER
 
 
 def advanced_row(
@@ -105,6 +119,14 @@ _ADVANCING = (
 )
 
 
+def _instead_of_preview(row: Row, facts: Facts) -> Row:
+    """What takes the place of a fork's preview, which need not be its own first words."""
+    own = facts.own_first_message or ""
+    if not facts.first_user_message or row["first_user_message"] != own:
+        return {}
+    return {key: row["preview"] for key in ("first_user_message", "title") if row[key] == own}
+
+
 def _derived(transcript: Transcript) -> dict[str, Value]:
     meta, facts = transcript.meta, transcript.facts
     git = meta.get("git")
@@ -122,7 +144,6 @@ def _derived(transcript: Transcript) -> dict[str, Value]:
         "recency_at_ms": updated,
         "source": _source(meta.get("source")),
         "thread_source": _text(meta.get("thread_source")),
-        "model_provider": _text(meta.get("model_provider")) or "openai",
         "originator": _text(meta.get("originator")),
         "cwd": facts.last_cwd or "",
         "title": first,
@@ -144,13 +165,6 @@ def _derived(transcript: Transcript) -> dict[str, Value]:
         "has_user_event": 0,
         "is_pinned": 0,
     }
-
-
-def _default(column: str, needed: bool) -> Value:
-    """A value for a column of a newer release that must not be null."""
-    if not needed:
-        return None
-    return 0 if column.endswith(("_at", "_ms", "_count")) or column.startswith("is_") else ""
 
 
 def _source(value: Any) -> str:

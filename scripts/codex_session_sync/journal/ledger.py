@@ -11,18 +11,25 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..errors import HomeError
-from ..model import RESULT_OF, RESULT_OF_MAPPING, Json
+from ..model import RESULT_OF, RESULT_OF_MAPPING, RESULT_OF_SKILL, SKILL, Json
 from .log import MAPPING_KINDS, Journal
 from .operations import AnyOperation, AppendText, EditText, MakeFolder, RemoveFolder
 from .places import Places
 
-CHANGED = frozenset({*map(str, RESULT_OF.values()), *RESULT_OF_MAPPING.values(), "undone"})
-"""The results of a session that a transaction changed."""
+CHANGED = frozenset(
+    {
+        *map(str, RESULT_OF.values()),
+        *RESULT_OF_MAPPING.values(),
+        *RESULT_OF_SKILL.values(),
+        "undone",
+    }
+)
+"""The results of a session or a skill that a transaction changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """That one transaction changed one session.
+    """That one transaction changed one session, or one skill (``of_skill``).
 
     ``session`` is what its manifest says of the session; ``rolls_back`` the transaction that it
     undid, if it is a rollback. ``of_mappings``: it changed sidecars and nothing of the session
@@ -35,6 +42,11 @@ class Mark:
     rolls_back: str | None
     session: Json
     of_mappings: bool
+
+    @property
+    def of_skill(self) -> bool:
+        """Whether what was changed is a skill; its key stands where a session has its id."""
+        return self.local_id.startswith(SKILL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +189,12 @@ def _marks(manifest: Json, of_mappings: bool) -> Iterator[Mark]:
                 session,
                 of_mappings,
             )
+
+    for skill in manifest.get("skills", ()):
+        if skill["result"] in CHANGED:
+            key = f"{SKILL}{skill['name']}"
+            rolls_back = manifest.get("rolls_back")
+            yield Mark(manifest["transaction_id"], key, key, rolls_back, skill, False)
 
 
 def _made(operations: Iterable[AnyOperation]) -> dict[str, bool]:

@@ -263,7 +263,10 @@ class TransactionLog:
         """Remove the staging folder with what is left in it."""
         if self.staged.is_dir():
             for path in self.staged.iterdir():
-                path.unlink()
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
             self.staged.rmdir()
 
     def _append(self, lines: list[Json]) -> None:

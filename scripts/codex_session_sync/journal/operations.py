@@ -13,6 +13,7 @@ from dataclasses import asdict
 from ..codex.goals import TABLE as GOALS
 from ..model import Json
 from .files import CreateFile, CutFile, ExtendFile, MakeFolder, MoveFile, RemoveFolder
+from .folders import MoveFolder
 from .rows import ForgetProjection, PutRow
 from .site import HOME_CHANGED, Operation, Site
 from .texts import AppendText, EditText, PutDocument
@@ -29,6 +30,7 @@ __all__ = [
     "ForgetProjection",
     "MakeFolder",
     "MoveFile",
+    "MoveFolder",
     "Operation",
     "PutDocument",
     "PutRow",
@@ -46,6 +48,7 @@ AnyOperation = (
     | ExtendFile
     | CutFile
     | MoveFile
+    | MoveFolder
     | AppendText
     | EditText
     | PutRow
@@ -62,6 +65,7 @@ KINDS: dict[str, Callable[..., AnyOperation]] = {
         ExtendFile,
         CutFile,
         MoveFile,
+        MoveFolder,
         AppendText,
         EditText,
         PutRow,

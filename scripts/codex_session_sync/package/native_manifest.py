@@ -19,7 +19,7 @@ SCHEMA = "native_manifest"
 
 META = (
     *("id", "timestamp", "forked_from_id", "parent_thread_id", PROVENANCE),
-    *("originator", "cli_version"),
+    *("originator", "cli_version", "model_provider"),
 )
 """What of ``session_meta`` comparing and reporting take."""
 

@@ -12,6 +12,7 @@ from ..codex.rollout import SESSION_ID
 from ..codex.state_db import KEY
 from ..model import Json, Notice, Outline, PackagedSession, RolloutFile, Row, Tail
 from .container import PackageTree
+from .skills import PackagedSkill
 
 EDGES = "thread_spawn_edges"
 
@@ -37,6 +38,7 @@ class Package:
     """What the package itself tells of its sessions, by id; the others are read."""
     tails: Mapping[str, Tail] = field(default_factory=dict)
     """As ``outlines``, of the sessions of which the package has only a tail."""
+    skills: tuple[PackagedSkill, ...] = ()
     unpack: Callable[[Collection[str]], None] = _in_place
     """Puts the files of these sessions, that have outlines or tails where they can be read.
 

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ..errors import PackageError
+from ..trees import NOISE as _NOISE
 from .members import Kind, Limits, PackageFile, over_limit, shown, unsafe
 
 COMPONENT_BYTES = 255
@@ -32,7 +33,6 @@ _NAMES = frozenset(
 )
 _SESSION_FOLDERS = frozenset({"sessions", "archived_sessions"})
 _OPTIONAL = frozenset({"config.toml", "installation_id", "metadata", "skeleton", "skills"})
-_NOISE = frozenset({"node_modules", ".git", ".venv", "__pycache__", "__MACOSX"})
 _HOME_NOISE = frozenset(
     {".tmp", "cache", "log", "plugins", "session-sync", "shell_snapshots", "tmp"}
     | {"transfer-journal", "vendor_imports", "worktrees"}

@@ -20,6 +20,7 @@ from ..errors import HomeError
 from ..model import Notice, PackagedSession, RolloutFile, Row
 from .container import PackageTree
 from .sessions import EDGES, Package, edges_by_child, rollouts_in, tools_by_thread
+from .skills import skills_in
 
 INDEX_BYTES = 256 << 20
 
@@ -63,6 +64,7 @@ def read_snapshot(tree: PackageTree) -> Package:
         tuple(_session(i, rollouts, told, names.get(i), goals.get(i)) for i in rollouts.threads()),
         (*notices, *more),
         _installation(tree, root or ""),
+        skills=() if root is None else skills_in(tree, root),
     )
 
 

@@ -13,6 +13,7 @@ from ..errors import PackageError
 from ..model import Json, PackagedSession, Row
 from .container import PackageTree
 from .sessions import Package, rollouts_in, tools_by_thread
+from .skills import skills_in
 
 MANIFEST = "package_manifest.json"
 METADATA_BYTES = 256 << 20
@@ -39,7 +40,7 @@ def read_transfer(tree: PackageTree, root: str) -> Package:
     sessions = tuple(
         _session(i, rollouts, rows.get(i), names.get(i), tools.get(i, ())) for i in ids
     )
-    return Package("transfer-v1", tree, rollouts, sessions)
+    return Package("transfer-v1", tree, rollouts, sessions, skills=skills_in(tree, root))
 
 
 def _session(

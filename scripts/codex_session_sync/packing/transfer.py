@@ -12,7 +12,7 @@ import orjson
 
 from ..codex.rollout import RolloutName, format_name
 from ..codex.session_index import index_line
-from ..codex.thread_row import Placed, thread_row
+from ..codex.thread_row import Placed, provider_of, thread_row
 from ..compose import compose
 from ..localize import Identity, Rewriter
 from ..model import Json, PackagedSession, Row, Transcript
@@ -135,8 +135,16 @@ def _row(session: PackagedSession, transcript: Transcript, name: str) -> Row:
         if "history_mode" in row:
             row["history_mode"] = transcript.mode
         return row
-    cwd = transcript.facts.last_cwd
-    placed = Placed(session.session_id, path, session.archived, session.name, cwd)
+    cwd, provider = transcript.facts.last_cwd, provider_of(transcript, None)
+    placed = Placed(
+        session.session_id,
+        path,
+        session.archived,
+        session.name,
+        cwd,
+        provider,
+        transcript.mode,
+    )
     return thread_row(COLUMNS, transcript, None, placed, None)
 
 

@@ -34,6 +34,8 @@ class Report:
     exit_code: int = ExitCode.OK
     warnings: tuple[Notice, ...] = ()
     errors: tuple[Problem, ...] = field(default=())
+    diff_skills: bool = False
+    """Whether the text shows the lines in which skills differ."""
 
 
 def failure(command: str, error: SyncError) -> Report:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..identify import short_id
-from ..model import Json
+from ..model import Json, Notice
+from ..policy import MEANING
 from . import (
     diff_text,
     explain_text,
@@ -14,6 +15,7 @@ from . import (
     health_text,
     lineage_text,
     pack_text,
+    places_text,
     rebuild_index_text,
     sidecars_text,
     transactions_text,
@@ -21,6 +23,7 @@ from . import (
 )
 from .envelope import Report
 from .parts import STYLES, base
+from .skills_text import skills
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,22 +45,37 @@ def render(report: Report, out: Console, err: Console) -> None:
     painter = _PAINTERS.get(report.command)
     if painter is not None and (report.data or report.status != "error"):
         painter(report.data, out)
+        if report.command in ("inspect-package", "sync"):
+            skills(report.data["skills"], out, with_diff=report.diff_skills)
         closing = _CLOSING.get(report.status)
         if closing is not None and (report.command, report.status) not in _TOLD:
             out.print(closing, highlight=False)
-    for warning in report.warnings:
-        _tell(err, "[yellow]warning[/]", warning.code, warning.session_id, warning.message)
+    for code, message, about in _gathered(report.warnings):
+        _tell(err, "[yellow]warning[/]", code, about, message)
     for problem in report.errors:
-        _tell(err, "[red]error[/]", problem.code, problem.session_id, problem.message)
+        about = short_id(problem.session_id) if problem.session_id else ""
+        _tell(err, "[red]error[/]", problem.code, about, problem.message)
         if problem.hint:
             err.print(f"  → {problem.hint}", markup=False, highlight=False, style="dim")
 
 
-def _tell(err: Console, kind: str, code: str, session_id: str | None, message: str) -> None:
+def _gathered(warnings: Sequence[Notice]) -> Iterator[tuple[str, str, str]]:
+    """Code, message and the sessions concerned: warnings that say the same are told once."""
+    sessions: dict[tuple[str, str], list[str]] = {}
+    for one in warnings:
+        found = sessions.setdefault((one.code, one.message), [])
+        found += [one.session_id] if one.session_id else []
+    for (code, message), ids in sessions.items():
+        shown = ", ".join(map(short_id, ids[:3]))
+        more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
+        yield code, message, shown + more
+
+
+def _tell(err: Console, kind: str, code: str, about: str, message: str) -> None:
     from rich.markup import escape
 
-    about = f"{short_id(session_id)}: " if session_id else ""
-    err.print(f"{kind} \\[{code}] {escape(about + message)}", highlight=False, soft_wrap=True)
+    told = f"{about}: {message}" if about else message
+    err.print(f"{kind} \\[{code}] {escape(told)}", highlight=False, soft_wrap=True)
 
 
 def _sessions(data: Json, out: Console) -> None:
@@ -99,6 +117,8 @@ def _sessions(data: Json, out: Console) -> None:
     _branches(data["sessions"], out)
     _differences(data["sessions"], out)
     _removed(data["sessions"], out)
+    places_text.paint(data, out)
+    _forms(data, out)
     for found in data.get("diff", ()):
         diff_text.paint(found, out)
     if data.get("transaction_id"):
@@ -149,13 +169,38 @@ def _counted(number: int, one: str, many: str | None = None) -> str:
 
 
 def _removed(sessions: list[Json], out: Console) -> None:
-    """What the policy took away from imported sessions, if anything."""
-    touched = [session for session in sessions if session.get("removed")]
-    if touched:
-        kinds = ", ".join(sorted({kind for session in touched for kind in session["removed"]}))
+    """What the policy takes away from sessions, if anything, those that lose the same together."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for session in sessions:
+        if session.get("removed"):
+            found.setdefault(tuple(session["removed"]), []).append(session["session_id"])
+    if not found:
+        return
+    out.print(
+        "taken away, so that nothing acts unasked (--trust-package keeps it):", highlight=False
+    )
+    for kinds, ids in found.items():
+        who = ", ".join(short_id(i) for i in ids[:3]) + (
+            f" and {n} more" if (n := len(ids) - 3) > 0 else ""
+        )
         out.print(
-            f"taken away from {len(touched)} of them, so that nothing acts unasked: {kinds} "
-            "(--trust-package keeps it)",
+            f"  {who}: {'; '.join(MEANING.get(k, k) for k in kinds)}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _forms(data: Json, out: Console) -> None:
+    """Which sessions are put into another form, and for which Codex."""
+    converted = [session for session in data["sessions"] if session.get("written_as")]
+    if converted:
+        home = data["home"]
+        signs = {"database": home["database"], "installed": home["codex"]}
+        told = ", ".join(f"{sign} {value}" for sign, value in signs.items() if value)
+        out.print(
+            f"{len(converted)} of them in the legacy form, since the Codex of this home does not "
+            f"read paginated sessions ({told})",
+            markup=False,
             highlight=False,
         )
 
@@ -188,6 +233,9 @@ def _recovered(data: Json, out: Console) -> None:
             f"{len(item['sessions_undone'])} undone",
             highlight=False,
         )
+        for word in ("kept", "undone"):
+            for name in item.get(f"skills_{word}", ()):
+                out.print(f"  skill {name}: {word}", markup=False, highlight=False)
 
 
 _PAINTERS: dict[str, Callable[[Json, Console], None]] = {

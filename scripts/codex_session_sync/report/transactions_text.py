@@ -15,6 +15,7 @@ EFFECTS = {
     "remove": "goes out of the home",
     "cut_back": "ends where it did before",
     "remap": "its mapping is as it was",
+    "put_back": "makes way for the one before",
     "restore": "is as it was before the rollback",
 }
 STATES = {
@@ -56,6 +57,9 @@ def transaction(data: Json, out: Console) -> None:
         out.print(f"rolls back {item['rolls_back']}", highlight=False)
     out.print()
     _sessions(item["sessions"], out)
+    for skill in item.get("skills", ()):
+        now = STATES[skill["now"]["state"]] if "now" in skill else ""
+        out.print(f"skill {skill['name']}: {skill['result']} {now}", markup=False, highlight=False)
     out.print()
     _changes(item["operations"], out)
     _rows(item["operations"], out)
@@ -67,8 +71,13 @@ def rollback(data: Json, out: Console) -> None:
     from rich.table import Table
 
     out.print(f"rolling back [bold]{data['transaction_id']}[/]", highlight=False)
+    for skill in data.get("skills", ()):
+        outcome = skill.get("result") or skill["action"]
+        told = skill["reason"] or EFFECTS[skill["effect"]]
+        out.print(f"skill {skill['name']}: {outcome}; it {told}", markup=False, highlight=False)
     if not data["sessions"]:
-        out.print("It changed no session.")
+        if not data.get("skills"):
+            out.print("It changed no session.")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     executed = any("result" in session for session in data["sessions"])
@@ -157,7 +166,7 @@ def _place(operation: Json) -> str:
             return f"{operation['path']} (+{operation['added']} bytes)"
         case "cut_file":
             return f"{operation['path']} (-{operation['removed']} bytes)"
-        case "move_file":
+        case "move_file" | "move_folder":
             return f"{operation['path']} → {operation['new_path']}"
         case "forget_projection":
             return f"the turns that Codex shows of {operation['segment_id']}"

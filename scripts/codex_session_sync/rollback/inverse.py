@@ -28,12 +28,14 @@ from ..journal.operations import (
     ForgetProjection,
     MakeFolder,
     MoveFile,
+    MoveFolder,
     PutDocument,
     PutRow,
     RemoveFolder,
 )
 from ..lineage.sidecar import lineage_of, read_sidecar, with_mapping_of, without_change
-from ..model import Row
+from ..model import SKILL, Row
+from .folders import inverted
 from .present import BESIDE, Present
 from .standing import Found, Left, changed_columns, is_kept, is_sidecar
 
@@ -75,6 +77,7 @@ class Inverse:
     def operations(self, batch: Sequence[Ready]) -> Iterator[Pair]:
         """The operations in the order in which they are applied."""
         files = [(one.deed.session_id, o) for one in batch for o in self._ordered(one)]
+        files += [(one.deed.session_id, o) for one in batch for o in self._skills(one.deed)]
         yield from self._folders(files)
         yield from files
         for one in batch:
@@ -84,6 +87,11 @@ class Inverse:
         yield from self._sidecars(batch)
         yield from self._projections(files)
         yield from self._emptied(files)
+
+    def _skills(self, deed: Deed) -> Iterator[AnyOperation]:
+        if deed.of_skill:
+            name = f"skill-{deed.local_id.removeprefix(SKILL)}"
+            yield from inverted(deed, self._keep(name))
 
     def _ordered(self, one: Ready) -> Iterator[AnyOperation]:
         """The operations on files; what was kept comes back as soon as its place is free."""
@@ -148,7 +156,9 @@ class Inverse:
     def _folders(self, files: Iterable[Pair]) -> Iterator[Pair]:
         made: set[str] = set()
         for session_id, operation in files:
-            if isinstance(operation, MoveFile) and not is_kept(operation.new_path):
+            if not isinstance(operation, MoveFile | MoveFolder):
+                continue
+            if not is_kept(operation.new_path):
                 for folder in reversed(_parents(operation.new_path)):
                     if folder not in made and not (self.home.path / folder).is_dir():
                         made.add(folder)
@@ -156,7 +166,7 @@ class Inverse:
 
     def _emptied(self, files: Sequence[Pair]) -> Iterator[Pair]:
         """The folders that transactions made and in which nothing is left."""
-        moves = [(i, o) for i, o in files if isinstance(o, MoveFile)]
+        moves = [(i, o) for i, o in files if isinstance(o, MoveFile | MoveFolder)]
         leaving = {o.path for _, o in moves}
         made = [o.path for _, o in files if isinstance(o, CreateFile)]
         coming = {f for path in (*made, *(o.new_path for _, o in moves)) for f in _parents(path)}

@@ -17,6 +17,7 @@ from ..identify import match_id
 from ..journal.ledger import Deed, Ledger
 from ..journal.operations import CreateFile, ExtendFile, PutRow, concern_goals
 from ..model import Notice
+from .folders import left_folders
 from .present import Present
 from .standing import (
     Left,
@@ -42,6 +43,8 @@ class Effect(StrEnum):
     """It was continued; it ends where it did before."""
     REMAP = "remap"
     """Only what sidecars say of it was changed; they say again what they did."""
+    PUT_BACK = "put_back"
+    """It took another one's place, which comes back."""
     RESTORE = "restore"
     """A rollback had undone it; it is as it was before that."""
 
@@ -171,6 +174,8 @@ def _undoings(
         effect = Effect.REMOVE if left.made else Effect.CUT_BACK
         if deed.of_mappings:
             effect = Effect.REMAP
+        if deed.of_skill:
+            effect = Effect.PUT_BACK if len(left_folders(deed.operations)) > 1 else Effect.REMOVE
         if deed.rolls_back is not None:
             effect = Effect.RESTORE
         yield SessionUndoing(deed, whole, left, effect, _undone(ledger, deed) or obstacle)

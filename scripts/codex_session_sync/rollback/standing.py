@@ -35,6 +35,7 @@ from ..journal.operations import (
 from ..lineage.sidecar import lineage_of, mappings_of, read_sidecar
 from ..model import RolloutFile, Row
 from ..regular import open_regular
+from .folders import changed_folder
 from .present import Present
 
 _CHUNK = 1 << 20
@@ -177,6 +178,9 @@ def examine(
     """
     if deed.of_mappings:
         return {}
+    if deed.of_skill:
+        changed = changed_folder(home, deed)
+        return {} if changed is None else advanced(changed)
     problem = _newer_file(home, deed, left, present) or _row(deed, left, present)
     problem = problem or _name(deed, left, present)
     if problem is not None:

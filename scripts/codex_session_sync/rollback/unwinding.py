@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .. import commit
 from ..codex.home import CodexHome
@@ -77,12 +77,16 @@ def unwind(plan: RollbackPlan, home: CodexHome, ledger: Ledger) -> Unwinding:
         with transaction(
             home,
             "rollback",
-            [_journaled(one, None) for one in plan.sessions],
+            [_journaled(one, None) for one in plan.sessions if not one.deed.of_skill],
             lambda: _ending(_in_order(plan, outcomes)),
             rolls_back=plan.transaction_id,
+            **_skills([Outcome(one) for one in plan.sessions], ended=False),
         ) as log:
-            for outcome in Unwinder(home, log, database, ledger).run(plan.undoable):
-                outcomes[outcome.undoing.deed.session_id] = outcome
+            try:
+                for outcome in Unwinder(home, log, database, ledger).run(plan.undoable):
+                    outcomes[outcome.undoing.deed.session_id] = outcome
+            finally:
+                log.manifest |= _skills(_in_order(plan, outcomes), ended=True)
     return Unwinding(log.transaction_id, _in_order(plan, outcomes))
 
 
@@ -148,7 +152,7 @@ class Unwinder:
 
     def _ready(self, one: SessionUndoing, present: Present, locks: ExitStack) -> Ready | Obstacle:
         """Keep Codex from writing to a session, look at it again, and stage what goes back."""
-        if not one.deed.of_mappings:
+        if not (one.deed.of_mappings or one.deed.of_skill):
             locks.enter_context(codex_thread_lock(self.home.path, one.deed.local_id))
         found = examine(self.home, one.whole, left_by(one.whole.operations), present)
         if isinstance(found, Obstacle):
@@ -250,8 +254,27 @@ def _journaled(one: SessionUndoing, outcome: Outcome | None) -> Json:
     }
 
 
+def _skills(outcomes: Iterable[Outcome], *, ended: bool) -> dict[str, Any]:
+    """What the manifest says of skills, if the transaction is about any."""
+    found = []
+    for outcome in outcomes:
+        if outcome.undoing.deed.of_skill:
+            shown = undoing_json(outcome.undoing, outcome if ended else None)
+            skill = outcome.undoing.deed.session
+            found.append(
+                {
+                    "name": skill["name"],
+                    "digest": skill["digest"],
+                    "action": shown["action"],
+                    "reason": shown["reason"],
+                    "result": shown.get("result"),
+                }
+            )
+    return {"skills": found} if found else {}
+
+
 def _ending(outcomes: Sequence[Outcome]) -> tuple[str, list[Json]]:
     results = {outcome.result for outcome in outcomes}
     status = "completed" if UndoResult.UNDONE in results else "failed"
-    sessions = [_journaled(outcome.undoing, outcome) for outcome in outcomes]
+    sessions = [_journaled(o.undoing, o) for o in outcomes if not o.undoing.deed.of_skill]
     return "partial" if len(results) > 1 else status, sessions

@@ -126,7 +126,8 @@ def command(
     selection = select(found, Filters(sessions, cwds, since, archived))
     secrets, unseen = secrets_told.scan_for(may_lack=allow_secrets)
     # Every file is read to be understood and again to be copied.
-    total = 2 * sum(session.file.size for session in selection.sessions if session.file)
+    files = (found.sessions[i].file for i in selection.ids)
+    total = 2 * sum(file.size for file in files if file)
     with byte_progress("packing", total) as progress:
         manner = Manner(form, keys, allow_secrets, known)
         outcome = pack(found, selection, out, manner, secrets, progress)
@@ -153,7 +154,7 @@ def _data(outcome: Outcome, selection: Selection) -> Json:
     return {
         "package": outcome.package,
         "sessions": [
-            _session(one, selection) | {"secrets": secrets.get(one.session.session_id, [])}
+            _session(one, selection) | {"secrets": secrets.get(one.session_id, [])}
             for one in outcome.sessions
         ],
         "known": outcome.known,
@@ -161,15 +162,12 @@ def _data(outcome: Outcome, selection: Selection) -> Json:
 
 
 def _session(packed: Packed, selection: Selection) -> Json:
-    session = packed.session
-    title = session.name or (session.row or {}).get("title") or packed.first_words
-    words = " ".join(str(title).split()) if title else None
     return {
-        "session_id": session.session_id,
-        "chosen": session.session_id in selection.chosen,
-        "name": session.name,
-        "title": words and words[:120],
-        "archived": session.archived,
+        "session_id": packed.session_id,
+        "chosen": packed.session_id in selection.chosen,
+        "name": packed.name,
+        "title": packed.title,
+        "archived": packed.archived,
         "entries": packed.entries,
         "turns": packed.turns,
         "updated_at": packed.last_timestamp,

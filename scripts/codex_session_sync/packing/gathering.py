@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .. import validation
@@ -28,10 +28,14 @@ class Gathered:
 
     home: CodexHome
     rollouts: RolloutIndex
-    sessions: Mapping[str, PackagedSession]
+    sessions: dict[str, PackagedSession]
     installation_id: str | None
     columns: tuple[str, ...] = ()
     notices: tuple[Notice, ...] = ()
+
+    def take(self, session_id: str) -> PackagedSession:
+        """A session, which is not held here any more: rows of many take much memory."""
+        return self.sessions.pop(session_id)
 
 
 def gather(home: CodexHome) -> Gathered:

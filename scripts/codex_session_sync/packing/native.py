@@ -25,7 +25,6 @@ from ..model import (
 from ..package.native_manifest import (
     Sessions,
     chain_part,
-    first_words,
     manifest_head,
     rollout_part,
     session_entry,
@@ -41,18 +40,23 @@ Progress = Callable[[int], None]
 
 _CHUNK = 1 << 20
 
+TITLE = 120
+"""How much of a title reports show."""
+
 
 @dataclass(frozen=True, slots=True)
 class Packed:
     """One session as it went into a package: what reports tell of it.
 
-    ``base``: what of its entries the package leaves out.
+    ``title`` is what it is best known by; ``base``: what of its entries the package leaves out.
     """
 
-    session: PackagedSession
+    session_id: str
+    name: str | None
+    title: str | None
+    archived: bool
     entries: int
     turns: int
-    first_words: str | None
     last_timestamp: str | None
     size: int
     base: Base | None = None
@@ -63,9 +67,19 @@ def summary(
 ) -> Packed:
     """A session that was packed, without its records; ``size`` is that of those in the package."""
     facts = outline.facts
-    words = first_words(facts.first_user_message)
-    last = facts.last_timestamp
-    return Packed(session, len(outline.chain), facts.turns, words, last, size, base)
+    known = session.name or (session.row or {}).get("title") or facts.first_user_message
+    title = " ".join(str(known).split())[:TITLE] if known else None
+    return Packed(
+        session.session_id,
+        session.name,
+        title,
+        session.archived,
+        len(outline.chain),
+        facts.turns,
+        facts.last_timestamp,
+        size,
+        base,
+    )
 
 
 @dataclass(slots=True)

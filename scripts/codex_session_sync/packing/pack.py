@@ -108,7 +108,7 @@ def pack(
         if form == "native":
             container = "file"
             with _file(out, recipients, progress) as stream:
-                filling.fill(NativePacker(home, stream, secrets, progress, manner.known))
+                filling.fill(home, NativePacker(home, stream, secrets, progress, manner.known))
         elif archive is None and recipients:
             raise UsageError(
                 "folder_not_encrypted",
@@ -118,11 +118,11 @@ def pack(
         elif archive is None:
             container = "directory"
             with new_folder(out) as folder:
-                filling.fill(TransferPacker(home, folder, secrets, progress))
+                filling.fill(home, TransferPacker(home, folder, secrets, progress))
         else:
             container = archive
             with scratch_folder(out) as folder, _file(out, recipients, progress) as stream:
-                filling.fill(TransferPacker(home, folder, secrets, progress))
+                filling.fill(home, TransferPacker(home, folder, secrets, progress))
                 with output_errors(out):
                     write_archive(folder, archive, stream, progress)
     except _StoppedError:
@@ -159,10 +159,10 @@ class _Filling:
     failed: list[SessionError] = field(default_factory=list)
     known: int = 0
 
-    def fill(self, packer: Packer) -> None:
+    def fill(self, home: Gathered, packer: Packer) -> None:
         """Pack all sessions that can be read. Raises HomeError, _StoppedError."""
         with output_errors(self.out):
-            for session in self.selection.sessions:
+            for session in map(home.take, self.selection.ids):
                 try:
                     chosen = session.session_id in self.selection.chosen
                     packed = packer.add(session, chosen=chosen)

@@ -32,9 +32,9 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The sessions to pack, ancestors first; ``chosen`` are those that fit the filters."""
+    """The sessions to pack by id, ancestors first; ``chosen`` are those that fit the filters."""
 
-    sessions: tuple[PackagedSession, ...]
+    ids: tuple[str, ...]
     chosen: frozenset[str]
 
 
@@ -55,7 +55,7 @@ def select(home: Gathered, filters: Filters) -> Selection:
     needed = with_needed(chosen, lambda i: _needs(home, i))
     metas = {i: _descent(home.sessions[i]) for i in needed}
     order = ancestors_first(descent(metas), sorted(needed, key=lambda i: _begun(home, i)))
-    return Selection(tuple(home.sessions[i] for i in order), frozenset(chosen))
+    return Selection(tuple(order), frozenset(chosen))
 
 
 def _fits(session: PackagedSession, filters: Filters, wanted: Collection[str]) -> bool:

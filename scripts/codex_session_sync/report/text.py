@@ -9,7 +9,7 @@ from ..identify import short_id
 from ..model import Json
 from . import have_text, health_text, pack, rebuild_index, sidecars_text, transactions_text
 from .envelope import Report
-from .parts import STYLES, base
+from .parts import STYLES, base, harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,13 +24,15 @@ _TOLD = {
     for command in ("adopt", "pack", "recover", "rollback", *sidecars_text.COMMANDS)
 }
 """Reports that say all by themselves."""
+_OURS = ("demo", "have")
+"""Commands whose reports have no text of others."""
 
 
 def render(report: Report, out: Console, err: Console) -> None:
     """Print a report: what was found or done on ``out``, warnings and errors on ``err``."""
     painter = _PAINTERS.get(report.command)
     if report.status != "error" and painter is not None:
-        painter(report.data, out)
+        painter(report.data if report.command in _OURS else harmless(report.data), out)
         closing = _CLOSING.get(report.status)
         if closing is not None and (report.command, report.status) not in _TOLD:
             out.print(closing, highlight=False)
@@ -39,14 +41,16 @@ def render(report: Report, out: Console, err: Console) -> None:
     for problem in report.errors:
         _tell(err, "[red]error[/]", problem.code, problem.session_id, problem.message)
         if problem.hint:
-            err.print(f"  → {problem.hint}", markup=False, highlight=False, style="dim")
+            err.print(f"  → {harmless(problem.hint)}", markup=False, highlight=False, style="dim")
 
 
 def _tell(err: Console, kind: str, code: str, session_id: str | None, message: str) -> None:
     from rich.markup import escape
 
     about = f"{short_id(session_id)}: " if session_id else ""
-    err.print(f"{kind} \\[{code}] {escape(about + message)}", highlight=False, soft_wrap=True)
+    err.print(
+        f"{kind} \\[{code}] {escape(about + harmless(message))}", highlight=False, soft_wrap=True
+    )
 
 
 def _sessions(data: Json, out: Console) -> None:

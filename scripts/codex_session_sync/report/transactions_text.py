@@ -27,6 +27,7 @@ STATES = {
 
 def transactions(data: Json, out: Console) -> None:
     """The list of transactions."""
+    from rich.markup import escape
     from rich.table import Table
 
     if not data["transactions"]:
@@ -41,7 +42,7 @@ def transactions(data: Json, out: Console) -> None:
             item["transaction_id"],
             item["kind"],
             f"[{STYLES.get(status, '')}]{status}[/]",
-            base((item["package"] or {}).get("source", "")),
+            escape(base((item["package"] or {}).get("source", ""))),
             ", ".join(f"{n} {what}" for what, n in item["counts"].items()),
         )
     out.print(table)
@@ -125,6 +126,7 @@ def _changes(operations: list[Json], out: Console) -> None:
 
 def _rows(operations: list[Json], out: Console) -> None:
     """The columns of rows that were changed, before and after."""
+    from rich.markup import escape
     from rich.table import Table
 
     changed = [operation for operation in operations if operation.get("changes")]
@@ -136,7 +138,8 @@ def _rows(operations: list[Json], out: Console) -> None:
     for operation in changed:
         about = f"{operation['table']} {short_id(_key(operation))}"
         for column, sides in sorted(operation["changes"].items()):
-            table.add_row(about, column, str(sides["before"]), str(sides["after"]))
+            before, after = (escape(str(sides[side])) for side in ("before", "after"))
+            table.add_row(about, escape(column), before, after)
             about = ""
     out.print()
     out.print(table)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 from .. import validation
 from ..codex.home import ARCHIVED, INDEX, INSTALLATION_ID, SESSIONS, STATE_DB
 from ..codex.inventory import RolloutIndex
 from ..codex.rollout import SESSION_ID, base_name
 from ..codex.session_index import read_names, shown_name
-from ..codex.state_db import open_for_reading
+from ..codex.state_db import COPY_ATTEMPTS, StateDb, open_foreign
 from ..errors import HomeError
 from ..model import Notice, PackagedSession, RolloutFile, Row
-from .container import PackageTree
+from .container import PackageTree, private_folder
 from .sessions import Package, rollouts_in, tools_by_thread
+from .staging import staging_errors
+from .streams import CHUNK
 
 INDEX_BYTES = 256 << 20
+
+ROW_BYTES = 32
+"""Least that a row with an id takes in a database."""
 
 
 def snapshot_root(tree: PackageTree) -> str | None:
@@ -108,13 +115,12 @@ def _database(
     if root + STATE_DB not in tree.files:
         return {}, {}, ()
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="codex-session-sync-") as scratch,
-            open_for_reading(_beside_its_log(tree, root, Path(scratch))) as database,
-        ):
-            assert database is not None
-            rows = _fitting("thread_row", database.rows("threads"))
-            tools = _fitting("dynamic_tool", database.rows("thread_dynamic_tools"))
+        with private_folder(None) as scratch:
+            path = _copied(tree, root, scratch)
+            size = sum(file.stat().st_size for file in scratch.iterdir())
+            with open_foreign(path) as database:
+                rows = _fitting("thread_row", _rows(database, "threads", size))
+                tools = _fitting("dynamic_tool", _rows(database, "thread_dynamic_tools", size))
     except HomeError as error:
         notice = Notice(
             "package_database_unreadable",
@@ -130,12 +136,46 @@ def _fitting(schema: str, rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if validation.fits(schema, row)]
 
 
-def _beside_its_log(tree: PackageTree, root: str, scratch: Path) -> Path:
-    """The database's path; unpacked archives lose file names, so there a copy beside its log."""
-    path = tree.files[root + STATE_DB].path
-    log = tree.files.get(f"{root}{STATE_DB}-wal")
-    if log is None or log.path == path.with_name(path.name + "-wal"):
-        return path
-    shutil.copyfile(path, scratch / STATE_DB)
-    shutil.copyfile(log.path, scratch / f"{STATE_DB}-wal")
-    return scratch / STATE_DB
+def _rows(database: StateDb, table: str, size: int) -> Iterator[Row]:
+    """The rows of a table, as long as they are no more than a database of ``size`` bytes can hold.
+
+    Raises HomeError ``database_unreadable``.
+    """
+    if database.columns(table) and not database.is_plain(table):
+        raise _misshapen(f"{table} is no plain table")
+    for row in database.rows(table):
+        size -= ROW_BYTES + sum(len(v) for v in row.values() if isinstance(v, str | bytes))
+        if size < 0:
+            raise _misshapen(f"the rows of {table} are more than its pages hold")
+        yield row
+
+
+def _misshapen(why: str) -> HomeError:
+    return HomeError("database_unreadable", why, hint="get the package again from its source")
+
+
+def _copied(tree: PackageTree, root: str, scratch: Path) -> Path:
+    """A private copy of the database, beside its log if it has one.
+
+    Neither was written to meanwhile. Raises HomeError ``database_busy``, PackageError.
+    """
+    names = [n for n in (root + STATE_DB, f"{root}{STATE_DB}-wal") if n in tree.files]
+    for _ in range(COPY_ATTEMPTS):
+        with ExitStack() as stack, staging_errors():
+            streams = [stack.enter_context(tree.open(name)) for name in names]
+            before = [_times(stream) for stream in streams]
+            for name, stream in zip(names, streams, strict=True):
+                with (scratch / name.removeprefix(root)).open("wb") as target:
+                    shutil.copyfileobj(stream, target, CHUNK)
+            if [_times(stream) for stream in streams] == before:
+                return scratch / STATE_DB
+    raise HomeError(
+        "database_busy",
+        "it kept changing while it was copied",
+        hint="wait for Codex to finish its turn, then try again",
+    )
+
+
+def _times(stream: BinaryIO) -> tuple[int, int]:
+    status = os.fstat(stream.fileno())
+    return status.st_size, status.st_mtime_ns

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from .codex.inventory import open_rollout, read_head
+from .codex.inventory import changed, open_rollout, read_head
 from .codex.rollout import RESPONSE_ITEM, dump_record, parse_record, read_lines
-from .errors import SessionError
 from .localize import Rewriter
 from .model import EditKind, Json, RolloutFile, ScannedSlice
 
@@ -73,11 +72,13 @@ def _copy(part: ScannedSlice, rewriter: Rewriter, sink: Sink) -> None:
         for i in range(0, len(edits), 3):
             offset, length, kind = edits[i], edits[i + 1], edits[i + 2]
             _copy_raw(source, offset - place, digest.update, sink, part.slice.file)
+            place = offset + length
+            if kind == EditKind.DROP:
+                _pass_over(source, length, digest.update, part.slice.file)
+                continue
             line = _read_exactly(source, length, part.slice.file)
             digest.update(line)
-            if kind != EditKind.DROP:
-                sink.write(_rewritten(line, kind, rewriter, part.slice.file))
-            place = offset + length
+            sink.write(_rewritten(line, kind, rewriter, part.slice.file))
         _copy_raw(source, part.size - place, digest.update, sink, part.slice.file)
     if digest.hexdigest() != part.sha256:
         raise changed(part.slice.file)
@@ -87,16 +88,22 @@ def _copy_renaming(part: ScannedSlice, rewriter: Rewriter, sink: Sink) -> None:
     """As ``_copy``, for a session that gets another id: every line that names the old is parsed."""
     digest = hashlib.sha256()
     kinds = dict(zip(part.edits[0::3], part.edits[2::3], strict=True))
+    lengths = dict(zip(part.edits[0::3], part.edits[1::3], strict=True))
+    dropped = 0
     with open_rollout(part.slice.file) as source:
         for line in read_lines(source, part.slice.file.thread_id):
             if line.offset >= part.size:
                 break
             digest.update(line.data)
             kind = kinds.get(line.offset)
+            if kind == EditKind.DROP:
+                dropped = line.offset + lengths[line.offset]
+            if line.offset < dropped:
+                continue
             named = any(old in line.data for old in rewriter.renamed)
             if kind is None and not named:
                 sink.write(line.data)
-            elif kind != EditKind.DROP:
+            else:
                 sink.write(_rewritten(line.data, kind, rewriter, part.slice.file))
     if digest.hexdigest() != part.sha256:
         raise changed(part.slice.file)
@@ -115,6 +122,17 @@ def _copy_raw(
             raise changed(file)
         digest(chunk)
         sink.write(chunk)
+        length -= len(chunk)
+
+
+def _pass_over(
+    source: BinaryIO, length: int, digest: Callable[[bytes], None], file: RolloutFile
+) -> None:
+    while length:
+        chunk = source.read(min(length, _CHUNK))
+        if not chunk:
+            raise changed(file)
+        digest(chunk)
         length -= len(chunk)
 
 
@@ -145,13 +163,3 @@ def _rewritten(line: bytes, kind: int | None, rewriter: Rewriter, file: RolloutF
 
 def _unnumbered(record: Json, rewriter: Rewriter) -> bool:
     return rewriter.transcript.mode == "paginated" and "ordinal" not in record
-
-
-def changed(file: RolloutFile) -> SessionError:
-    """The error for a rollout that is not as it was scanned."""
-    return SessionError(
-        "package_changed",
-        f"{file.name} changed while it was read",
-        hint="let the program that writes it finish, then run the same command again",
-        session_id=file.thread_id,
-    )

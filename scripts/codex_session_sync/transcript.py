@@ -329,7 +329,13 @@ class _SliceReading:
         return None
 
     def _edit(self, line: Line, kind: EditKind) -> None:
-        self._edits.extend((line.offset, len(line.data), kind))
+        edits, size = self._edits, len(line.data)
+        last = edits[-3] + edits[-2] if edits and edits[-1] == EditKind.DROP else None
+        if kind == EditKind.DROP and last == line.offset:
+            # What is dropped in a row is one edit, or a file of nothing else would fill memory.
+            edits[-2] += size
+        else:
+            edits.extend((line.offset, size, kind))
 
     def finish(self) -> ScannedSlice:
         end = self._part.end

@@ -72,6 +72,7 @@ class PackageTree:
     files: Mapping[str, PackageFile]
     ignored: int
     left_out: tuple[str, ...] = ()
+    limits: Limits = DEFAULT_LIMITS
 
     def open(self, name: str) -> BinaryIO:
         """Open a file that is in ``files``; raises as ``PackageFile.open``, KeyError for others."""
@@ -155,7 +156,9 @@ def _tree(
             "the package holds nothing of Codex sessions",
             hint="name the package itself, a Codex home, or a folder that holds sessions/",
         )
-    return PackageTree(source, container, MappingProxyType(files), sieve.ignored, tuple(left_out))
+    return PackageTree(
+        source, container, MappingProxyType(files), sieve.ignored, tuple(left_out), sieve.limits
+    )
 
 
 @contextmanager

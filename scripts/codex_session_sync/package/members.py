@@ -36,6 +36,10 @@ class Limits:
     depth: int = 100
     window_bytes: int = 128 << 20
 
+    def expanded(self, size: int) -> int:
+        """How many bytes may come out of one compressed file of ``size`` bytes."""
+        return min(self.file_bytes, max(self.ratio_from, self.ratio * size))
+
 
 DEFAULT_LIMITS = Limits()
 

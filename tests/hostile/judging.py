@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 import time
 import unicodedata
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from builders import write_snapshot
 from codex_session_sync.journal.log import Journal
 from codex_session_sync.locks import home_lock
-from hostile.corpus import BYSTANDER, VICTIM
+from hostile.corpus import BYSTANDER, LEGACY, VICTIM
 from hostile.layouts import write
 from workbench import Outcome, add_rows, call, make_database, tree
 
@@ -24,10 +25,12 @@ SECONDS = 5.0
 BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 LINES = frozenset("\u2028\u2029")
 DATABASE = ("state_5.sqlite", "state_5.sqlite-wal", "state_5.sqlite-shm")
+BEHIND = replace(LEGACY, legacy=False, turns=LEGACY.turns[:1])
+"""The beginning of a session of the packages, in the other history mode."""
 EMPTY, USED = "empty", "used"
 
 
-@dataclass
+@dataclass(repr=False)
 class Court:
     """Homes to judge packages with, and all around them that must stay as it is.
 
@@ -40,9 +43,15 @@ class Court:
     def __post_init__(self) -> None:
         for name in (EMPTY, USED, "outside/sessions", "tmp", "scratch"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
-        write_snapshot(self.root / USED, [BYSTANDER, VICTIM.say("Only here")])
+        here = [BYSTANDER, VICTIM.say("Only here"), BEHIND]
+        write_snapshot(self.root / USED, here)
         database = make_database(self.root / USED, journal_mode="delete")
-        add_rows(database, [BYSTANDER, VICTIM.say("Only here")])
+        add_rows(database, here)
+        with closing(sqlite3.connect(database)) as connection, connection:
+            names = (f"{self.root / USED}/", f"{self.root / 'home'}/")
+            connection.execute(
+                "UPDATE threads SET rollout_path = replace(rollout_path, ?, ?)", names
+            )
         (self.root / USED / "config.toml").write_text('approval_policy = "on-request"\n')
         for name in ("outside/secret", "outside/sessions/canary.jsonl", "canary"):
             (self.root / name).write_text("canary")
@@ -68,10 +77,12 @@ class Court:
         scratch = self.root / "scratch"
         package = write(files, container, scratch / "package")
         before = tree(scratch)
-        yield package
-        assert tree(scratch) == before
-        shutil.rmtree(scratch)
-        scratch.mkdir()
+        try:
+            yield package
+            assert tree(scratch) == before
+        finally:
+            shutil.rmtree(scratch)
+            scratch.mkdir()
 
     def run(self, home: Path, *arguments: str | Path) -> Outcome:
         """A command on a home, and what holds of each: typed errors, soon, nothing left behind."""

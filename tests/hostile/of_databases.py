@@ -66,12 +66,10 @@ def forged(script: str) -> Callable[[], Parts]:
 for label, build in {
     "garbage": holding(b"\xff\xfe" * 5000),
     "NULs": holding(bytes(100_000)),
-    "empty file": holding(b""),
     "no more than a header": holding(b"SQLite format 3\0" + bytes(84)),
     "cut in the middle": changed(lambda data: data[: len(data) // 2 // PAGE * PAGE]),
     "pages of 0xff behind the first": changed(lambda d: d[:PAGE] + b"\xff" * (len(d) - PAGE)),
     "pages all alike": changed(lambda data: data[:PAGE] * (len(data) // PAGE)),
-    "no tables": holding(sqlite3.connect(":memory:").serialize()),
     "threads is a view without end": made(
         "DROP TABLE threads; CREATE VIEW threads AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL "
         f"SELECT i + 1 FROM n) SELECT '{VICTIM.id}' AS id, i AS created_at FROM n;"
@@ -95,6 +93,9 @@ for label, build in {
     "a view that says it is a table": forged(
         "UPDATE sqlite_master SET rootpage = 0, sql = 'CREATE VIEW threads AS WITH RECURSIVE n(i) "
         "AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS id FROM n' WHERE name = 'threads'"
+    ),
+    "a default of 8 MiB": made(
+        f"ALTER TABLE threads ADD COLUMN d TEXT DEFAULT '{'x' * (8 << 20)}';"
     ),
     "text that is no UTF-8": made("UPDATE threads SET title = CAST(x'fffe00ff' AS TEXT)"),
     "surrogates in text": made("UPDATE threads SET title = CAST(x'eda080' AS TEXT)"),
@@ -122,6 +123,8 @@ for label, build in {
     "a log of garbage": beside(b"\xff" * 50_000),
     "a log of zeros": beside(bytes(200_000)),
     "an empty log": beside(b""),
+    "empty file": holding(b""),
+    "another program's": made("", "CREATE TABLE x (y);", rows=False),
     "threads without an id": made("", "CREATE TABLE threads (title TEXT);", rows=False),
     "no columns that are known": made("", "CREATE TABLE threads (x, y, z);", rows=False),
     "ids of every type": made(
@@ -148,9 +151,6 @@ for label, build in {
         "CREATE TRIGGER t AFTER INSERT ON threads BEGIN DELETE FROM threads; END;"
         "CREATE INDEX i ON threads (abs(created_at)) WHERE title LIKE '%x%';"
         "CREATE VIEW v AS SELECT load_extension('/tmp/x') FROM threads;"
-    ),
-    "a default of 8 MiB": made(
-        f"ALTER TABLE threads ADD COLUMN d TEXT DEFAULT '{'x' * (8 << 20)}';"
     ),
     "another page size": made("PRAGMA page_size = 65536; VACUUM;"),
     "UTF-16": made("", "PRAGMA encoding = 'UTF-16le';" + STATE_SCHEMA),

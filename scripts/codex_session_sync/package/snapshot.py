@@ -22,8 +22,6 @@ from .sessions import Package, rollouts_in, tools_by_thread
 from .staging import staging_errors
 from .streams import CHUNK
 
-INDEX_BYTES = 256 << 20
-
 ROW_BYTES = 32
 """Least that a row with an id takes in a database."""
 
@@ -97,7 +95,7 @@ def _names(tree: PackageTree, root: str) -> dict[str, str]:
     name = root + INDEX
     if name not in tree.files:
         return {}
-    return read_names(tree.read_bytes(name, INDEX_BYTES).splitlines())
+    return read_names(tree.read_bytes(name).splitlines())
 
 
 def _installation(tree: PackageTree, root: str) -> str | None:

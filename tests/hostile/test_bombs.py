@@ -126,8 +126,8 @@ def _times(piece: bytes, total: int) -> Callable[[Path], None]:
 LARGE = {
     "a line of 66 MiB": (_long_line, 1, 250 * MiB),
     "200 MiB of empty lines": (_times(b"\n", 200 * MiB), 0, 90 * MiB),
-    "8 MiB of lines of two bytes": (_times(b"x\n", 8 * MiB), 0, 90 * MiB),
-    "200 MiB of NULs": (_times(bytes(MiB), 200 * MiB), 1, 250 * MiB),
+    "2 MiB of lines of two bytes": (_times(b"x\n", 2 * MiB), 0, 90 * MiB),
+    "100 MiB of NULs": (_times(bytes(MiB), 100 * MiB), 1, 250 * MiB),
     "60 MiB of brackets": (_times(b"[" * MiB, 60 * MiB), 0, 350 * MiB),
 }
 assert 66 * MiB > MAX_LINE_BYTES

@@ -44,7 +44,7 @@ def archive(place: Path) -> Edge:
 
 def compressed(place: Path) -> int:
     """A directory with a transcript that is compressed far; how large that is, unpacked."""
-    data = VICTIM.data() + b"\n" * (1 << 20)
+    data = VICTIM.data() + b"\n" * (1 << 16)
     name = f"sessions/2026/03/02/{VICTIM.file_name}.zst"
     fill(place, {name: zstandard.compress(data)})
     return len(data)

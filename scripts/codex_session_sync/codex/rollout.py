@@ -119,22 +119,28 @@ def parse_time(timestamp: object) -> datetime | None:
 def read_lines(stream: BinaryIO, session_id: str) -> Iterator[Line]:
     """Yield the lines of a stream; memory is bounded by the longest line.
 
-    Of empty lines many may come as one.
+    Empty lines that follow each other may come as one.
 
     Raises SessionError (``transcript_line_too_long``) past MAX_LINE_BYTES.
     """
     offset = 0
     pending = b""
     while chunk := stream.read(_CHUNK):
-        if not pending and chunk.count(b"\n") == len(chunk):
-            yield Line(offset, chunk)
-            offset += len(chunk)
-            continue
         parts = (pending + chunk if pending else chunk).split(b"\n")
         pending = parts.pop()
+        empty = 0
         for part in parts:
+            if not part:
+                empty += 1
+                continue
+            if empty:
+                yield Line(offset, b"\n" * empty)
+                offset, empty = offset + empty, 0
             yield Line(offset, part + b"\n")
             offset += len(part) + 1
+        if empty:
+            yield Line(offset, b"\n" * empty)
+            offset += empty
         if len(pending) > MAX_LINE_BYTES:
             raise SessionError(
                 "transcript_line_too_long",

@@ -6,6 +6,7 @@ is.
 
 from __future__ import annotations
 
+import copy
 import json
 import sqlite3
 import tempfile
@@ -110,6 +111,7 @@ def mutated_lines(data: bytes, mutation: Mutation) -> bytes:
 
 def mutated_document(document: Any, mutation: Mutation) -> Any:
     """A JSON value with a mutation somewhere in it."""
+    value = copy.deepcopy(mutation.value)
     holder, key = document, None
     for step in mutation.way:
         inner = holder if key is None else holder[key]
@@ -118,21 +120,21 @@ def mutated_document(document: Any, mutation: Mutation) -> Any:
         holder = inner
         key = chosen(sorted(inner) if isinstance(inner, dict) else range(len(inner)), step)
     if key is None:
-        return mutation.value
+        return value
     match mutation.operation:
         case "remove":
             del holder[key]
         case "rename" if isinstance(holder, dict):
-            holder[str(mutation.value)] = holder.pop(key)
+            holder[str(value)] = holder.pop(key)
         case "wrap":
-            holder[key] = [holder[key], mutation.value]
+            holder[key] = [holder[key], value]
         case "double" if isinstance(holder, list):
             holder.append(holder[key])
         case "move" if isinstance(holder, dict):
             other = chosen(sorted(holder), mutation.way[0])
             holder[key], holder[other] = holder[other], holder[key]
         case _:
-            holder[key] = mutation.value
+            holder[key] = value
     return document
 
 

@@ -16,7 +16,7 @@ import pytest
 from codex_session_sync.errors import ExitCode
 from hostile import of_databases, of_documents, of_lines, of_records
 from hostile.corpus import SOUND, Case
-from hostile.judging import DATABASE, EMPTY, USED, Court, require_harmless, state
+from hostile.judging import BEHIND, DATABASE, EMPTY, USED, Court, require_harmless, state
 from hostile.layouts import CONTAINERS, files_of
 from rollouts import parsed
 from workbench import Outcome
@@ -113,7 +113,11 @@ def require_taken(done: Outcome, home: Path, before: Mapping[str, object]) -> No
     after = state(home)
     [sound] = home.glob(f"sessions/**/{SOUND.file_name}")
     assert len(parsed(sound.read_bytes())) == len(SOUND.records())
-    grown = {"session_index.jsonl", "session_index.jsonl.lock", *DATABASE}
+    index = "session_index.jsonl"
+    grown = {index, f"{index}.lock", *DATABASE}
+    if BEHIND.relative_path in before:
+        assert (home / BEHIND.relative_path).read_bytes().startswith(BEHIND.data())
+        grown.add(BEHIND.relative_path)
     assert {path for path in before if after.get(path) != before[path]} <= grown
     new = after.keys() - before.keys() - grown
     roots = ("sessions", "archived_sessions", "session-sync", ".coordination.lock", "thread_locks")

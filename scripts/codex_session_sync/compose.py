@@ -74,7 +74,7 @@ def _copy(part: ScannedSlice, rewriter: Rewriter, sink: Sink) -> None:
             _copy_raw(source, offset - place, digest.update, sink, part.slice.file)
             place = offset + length
             if kind == EditKind.DROP:
-                _pass_over(source, length, digest.update, part.slice.file)
+                _copy_raw(source, length, digest.update, None, part.slice.file)
                 continue
             line = _read_exactly(source, length, part.slice.file)
             digest.update(line)
@@ -113,26 +113,17 @@ def _copy_raw(
     source: BinaryIO,
     length: int,
     digest: Callable[[bytes], None],
-    sink: Sink,
+    sink: Sink | None,
     file: RolloutFile,
 ) -> None:
+    """Copy so many bytes, or read them alone where there is no sink."""
     while length:
         chunk = source.read(min(length, _CHUNK))
         if not chunk:
             raise changed(file)
         digest(chunk)
-        sink.write(chunk)
-        length -= len(chunk)
-
-
-def _pass_over(
-    source: BinaryIO, length: int, digest: Callable[[bytes], None], file: RolloutFile
-) -> None:
-    while length:
-        chunk = source.read(min(length, _CHUNK))
-        if not chunk:
-            raise changed(file)
-        digest(chunk)
+        if sink is not None:
+            sink.write(chunk)
         length -= len(chunk)
 
 

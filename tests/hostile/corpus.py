@@ -52,7 +52,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Case:
-    """One hostile package, and what comes of ``sync --execute``.
+    """One hostile package, and what comes of ``sync --execute``; a ``large`` one is tried once.
 
     ``exit_code`` 0: all of it is taken; 1: sessions are refused with ``errors``, the others are
     taken; 3: the package is refused. ``warnings`` are those that must be told.
@@ -65,6 +65,7 @@ class Case:
     warnings: frozenset[str] = frozenset()
     kinds: tuple[str, ...] = BOTH
     options: tuple[str, ...] = ()
+    large: bool = False
 
 
 class Docket(list[Case]):

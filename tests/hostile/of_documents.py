@@ -130,15 +130,17 @@ def _many_of_one_id(count: int) -> Callable[[], Parts]:
     return build
 
 
-CASES.taken("many: 10,000 files of one session", _many_of_one_id(10_000))
+CASES.taken("many: 10,000 files of one session", _many_of_one_id(10_000), large=True)
 CASES.taken(
     "many: 10,000 rows of one session",
     with_document(rows=dump([VICTIM.row()] * 10_000)),
     kinds=(TRANSFER,),
+    large=True,
 )
 CASES.taken(
     "many: 100,000 names of one session",
     with_document(index=dump([index_entry(VICTIM.id, "x")]) * 100_000),
+    large=True,
 )
 
 # -- rows, tools, index, manifest -----------------------------------------------------------------
@@ -263,6 +265,7 @@ CASES.taken(
         manifest=json.dumps({**GOOD_MANIFEST, "thread_ids": [VICTIM.id] * 10_000}).encode()
     ),
     kinds=(TRANSFER,),
+    large=True,
 )
 
 for label, text in {

@@ -57,6 +57,8 @@ def chosen(place: int) -> list[tuple[str, str]]:
     everything = [(container, home) for container in CONTAINERS for home in (EMPTY, USED)]
     if os.environ.get("CODEX_SESSION_SYNC_HOSTILE") == "all":
         return everything
+    if EACH[place][0].large:
+        return everything[:1]
     return [*everything[:2], everything[2 + place % (len(everything) - 2)]]
 
 

@@ -17,7 +17,7 @@ from builders import write_snapshot
 from codex_session_sync.journal.log import Journal
 from codex_session_sync.locks import home_lock
 from hostile.corpus import BYSTANDER, LEGACY, VICTIM
-from hostile.layouts import write
+from hostile.layouts import pack_native, write
 from workbench import Outcome, add_rows, call, make_database, tree
 
 SECONDS = 5.0
@@ -80,6 +80,18 @@ class Court:
         try:
             yield package
             assert tree(scratch) == before
+        finally:
+            shutil.rmtree(scratch)
+            scratch.mkdir()
+
+    @contextmanager
+    def packed(self, files: Mapping[str, bytes]) -> Iterator[Path]:
+        """The native package that ``pack`` makes of a snapshot; it leaves the home as it is."""
+        scratch = self.root / "scratch"
+        try:
+            package = pack_native(files, scratch)
+            assert package is not None
+            yield package
         finally:
             shutil.rmtree(scratch)
             scratch.mkdir()

@@ -15,7 +15,7 @@ import pytest
 
 from codex_session_sync.errors import ExitCode
 from hostile import of_databases, of_documents, of_lines, of_records
-from hostile.corpus import SOUND, Case
+from hostile.corpus import SNAPSHOT, SOUND, Case
 from hostile.judging import BEHIND, DATABASE, EMPTY, USED, Court, require_harmless, state
 from hostile.layouts import CONTAINERS, files_of
 from rollouts import parsed
@@ -27,6 +27,12 @@ CASES: list[Case] = [
     *of_documents.CASES,
     *of_databases.CASES,
 ]
+PACKABLE = [
+    case
+    for case in CASES
+    if SNAPSHOT in case.kinds and case.exit_code != 3 and case not in of_databases.CASES
+]
+"""Those that can be a home: its database is Codex's own."""
 EACH = [(case, kind) for case in CASES for kind in case.kinds]
 
 
@@ -50,6 +56,19 @@ def test_case(place: int, court: Court) -> None:
     for container, home in chosen(place):
         with court.package(files, container) as package, court.home(home) as path:
             judge(court, path, package, case, of_used=home == USED)
+
+
+@pytest.mark.parametrize("case", PACKABLE, ids=[case.name for case in PACKABLE])
+def test_case_packed(case: Case, court: Court) -> None:
+    """What ``pack`` makes of it, as a home, is taken."""
+    with court.packed(files_of(case.build(), SNAPSHOT)) as package:
+        for kind in (EMPTY, USED):
+            with court.home(kind) as home:
+                require_harmless(court.run(home, "inspect-package", package))
+                before = state(home)
+                done = court.run(home, "sync", package, "--execute", "--no-prime", "--json")
+                assert done.exit_code in (0, 1), done.out
+                require_taken(done, home, before)
 
 
 def chosen(place: int) -> list[tuple[str, str]]:

@@ -24,15 +24,15 @@ _TOLD = {
     for command in ("adopt", "pack", "recover", "rollback", *sidecars_text.COMMANDS)
 }
 """Reports that say all by themselves."""
-_OURS = ("demo", "have")
-"""Commands whose reports have no text of others."""
+_AS_IT_IS = ("demo", "have", "show-transaction")
+"""Commands whose reports have no text of others, or make it harmless themselves."""
 
 
 def render(report: Report, out: Console, err: Console) -> None:
     """Print a report: what was found or done on ``out``, warnings and errors on ``err``."""
     painter = _PAINTERS.get(report.command)
     if report.status != "error" and painter is not None:
-        painter(report.data if report.command in _OURS else harmless(report.data), out)
+        painter(report.data if report.command in _AS_IT_IS else harmless(report.data), out)
         closing = _CLOSING.get(report.status)
         if closing is not None and (report.command, report.status) not in _TOLD:
             out.print(closing, highlight=False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..identify import short_id
 from ..model import Json
-from .parts import STYLES, base
+from .parts import STYLES, base, harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +50,8 @@ def transactions(data: Json, out: Console) -> None:
 
 def transaction(data: Json, out: Console) -> None:
     """One transaction: its sessions, who holds what now, and each change."""
-    item = data["transaction"]
+    operations = data["transaction"]["operations"]
+    item = harmless({k: v for k, v in data["transaction"].items() if k != "operations"})
     transactions({"transactions": [item]}, out)
     out.print(f"\n{item['created_at']} to {item['completed_at'] or 'now'}", highlight=False)
     if "rolls_back" in item:
@@ -58,8 +59,9 @@ def transaction(data: Json, out: Console) -> None:
     out.print()
     _sessions(item["sessions"], out)
     out.print()
-    _changes(item["operations"], out)
-    _rows(item["operations"], out)
+    # Of their texts the length is told, and counted as they are.
+    _changes(operations, out)
+    _rows(harmless(operations), out)
 
 
 def rollback(data: Json, out: Console) -> None:
@@ -114,13 +116,14 @@ def _sessions(sessions: list[Json], out: Console) -> None:
 
 
 def _changes(operations: list[Json], out: Console) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("state", "change", "where"):
         table.add_column(title, overflow="fold")
     for operation in operations:
-        table.add_row(operation["state"], operation["kind"], _place(operation))
+        table.add_row(operation["state"], operation["kind"], escape(harmless(_place(operation))))
     out.print(table)
 
 

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
@@ -177,6 +177,15 @@ def holding(
             process.stdin.close()
 
 
+def _below(folder: Path, skip: Container[Path]) -> Iterator[Path]:
+    """All paths below a folder; what is skipped is not even looked into."""
+    for path in folder.iterdir():
+        if path not in skip:
+            yield path
+            if path.is_dir() and not path.is_symlink():
+                yield from _below(path, skip)
+
+
 def tree(folder: Path, *skip: str) -> dict[str, tuple[Any, ...]]:
     """Everything below a folder by relative path: kind, permissions, time, content.
 
@@ -184,10 +193,8 @@ def tree(folder: Path, *skip: str) -> dict[str, tuple[Any, ...]]:
     follows from what is in them.
     """
     found: dict[str, tuple[Any, ...]] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(_below(folder, {folder / name for name in skip})):
         relative = path.relative_to(folder)
-        if any(relative.is_relative_to(name) for name in skip):
-            continue
         status = path.lstat()
         if path.is_symlink():
             found[relative.as_posix()] = ("link", str(path.readlink()))

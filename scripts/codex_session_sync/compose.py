@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from .codex.convert import ModeConverter
-from .codex.inventory import open_rollout, read_head
+from .codex.inventory import changed, open_rollout, read_head
 from .codex.rollout import (
     COMPACTED,
     EVENT,
+    MAX_LINE_BYTES,
     META,
     RESPONSE_ITEM,
     dump_record,
     parse_record,
     read_lines,
 )
-from .errors import SessionError
 from .lineage.fingerprint import Fingerprinter, is_entry
 from .localize import Rewriter
 from .model import EditKind, Json, RolloutFile, ScannedSlice
@@ -101,13 +101,16 @@ def _copy(part: ScannedSlice, rewriter: Rewriter, sink: Sink, *, first: bool) ->
         for i in range(0, len(edits), 3):
             offset, length, kind = edits[i], edits[i + 1], edits[i + 2]
             _copy_raw(source, offset - place, digest.update, sink, part.slice.file)
+            place = offset + length
+            if kind == EditKind.DROP and not (fills and length <= MAX_LINE_BYTES):
+                _copy_raw(source, length, digest.update, None, part.slice.file)
+                continue
             line = _read_exactly(source, length, part.slice.file)
             digest.update(line)
-            if kind != EditKind.DROP:
-                sink.write(_rewritten(line, kind, rewriter, part.slice.file))
-            elif fills:
+            if kind == EditKind.DROP:
                 sink.write(_in_its_place(line))
-            place = offset + length
+                continue
+            sink.write(_rewritten(line, kind, rewriter, part.slice.file))
         _copy_raw(source, part.size - place, digest.update, sink, part.slice.file)
     if digest.hexdigest() != part.sha256:
         raise changed(part.slice.file)
@@ -129,12 +132,17 @@ def _lines(part: ScannedSlice) -> Iterator[tuple[bytes, int | None]]:
     """The lines of a slice, each with its edit; at the end it is checked to be what was scanned."""
     digest = hashlib.sha256()
     kinds = dict(zip(part.edits[0::3], part.edits[2::3], strict=True))
+    lengths = dict(zip(part.edits[0::3], part.edits[1::3], strict=True))
+    dropped = 0
     with open_rollout(part.slice.file) as source:
         for line in read_lines(source, part.slice.file.thread_id):
             if line.offset >= part.size:
                 break
             digest.update(line.data)
-            yield line.data, kinds.get(line.offset)
+            kind = kinds.get(line.offset)
+            if kind == EditKind.DROP:
+                dropped = line.offset + lengths[line.offset]
+            yield line.data, EditKind.DROP if line.offset < dropped else kind
     if digest.hexdigest() != part.sha256:
         raise changed(part.slice.file)
 
@@ -202,15 +210,17 @@ def _copy_raw(
     source: BinaryIO,
     length: int,
     digest: Callable[[bytes], None],
-    sink: Sink,
+    sink: Sink | None,
     file: RolloutFile,
 ) -> None:
+    """Copy so many bytes, or read them alone where there is no sink."""
     while length:
         chunk = source.read(min(length, _CHUNK))
         if not chunk:
             raise changed(file)
         digest(chunk)
-        sink.write(chunk)
+        if sink is not None:
+            sink.write(chunk)
         length -= len(chunk)
 
 
@@ -241,13 +251,3 @@ def _rewritten(line: bytes, kind: int | None, rewriter: Rewriter, file: RolloutF
 
 def _unnumbered(record: Json, rewriter: Rewriter) -> bool:
     return rewriter.transcript.mode == "paginated" and "ordinal" not in record
-
-
-def changed(file: RolloutFile) -> SessionError:
-    """The error for a rollout that is not as it was scanned."""
-    return SessionError(
-        "package_changed",
-        f"{file.name} changed while it was read",
-        hint="let the program that writes it finish, then run the same command again",
-        session_id=file.thread_id,
-    )

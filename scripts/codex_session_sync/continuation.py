@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from .codex.convert import ModeConverter, Standing
-from .codex.inventory import open_rollout
+from .codex.inventory import changed, open_rollout
 from .codex.rollout import (
     EVENT,
     META,
@@ -19,7 +19,7 @@ from .codex.rollout import (
     record_key,
     with_ordinal,
 )
-from .compose import Sink, Written, changed
+from .compose import Sink, Written
 from .lineage.fingerprint import SEED, canonical_entry, is_entry
 from .localize import Rewriter
 from .model import Json, RolloutFile, Transcript
@@ -68,7 +68,7 @@ class Continuation:
             return
         last = self.local.facts.last_ordinal
         for ordinal, record in enumerate(records, 0 if last is None else last + 1):
-            yield with_ordinal(record, ordinal)
+            yield with_ordinal(record, ordinal, self._incoming.session_id)
 
     def _as_they_are(self) -> Iterator[Json]:
         for record, missing in self._marked():

@@ -94,12 +94,13 @@ class Rewriter:
         record = self.settled(record)
         if self.transcript.mode == "paginated" and not isinstance(record.get("ordinal"), int):
             self._ordinal += 1
-            record["ordinal"] = self._ordinal
+            record = with_ordinal(record, self._ordinal, self.transcript.session_id)
         return record
 
     def numbered(self, record: Json) -> Json:
         """A record that is rewritten, its ordinal going on from that of the one before it."""
-        return with_ordinal(self.settled(record), next(self._numbers))
+        ordinal = next(self._numbers)
+        return with_ordinal(self.settled(record), ordinal, self.transcript.session_id)
 
     def settled(self, record: Json) -> Json:
         """A record under this session's id, in this machine's places, under its policy."""
@@ -122,7 +123,8 @@ class Rewriter:
         """The head's payload under the new id, with a note of what it was where it differs."""
         identity, old = self.identity, self.transcript.session_id
         known = {old: identity.session_id, **identity.moved}
-        renamed = {key: known[meta[key]] for key in ANCESTOR_KEYS if meta.get(key) in known}
+        told = {key: meta[key] for key in ANCESTOR_KEYS if isinstance(meta.get(key), str)}
+        renamed = {key: known[named] for key, named in told.items() if named in known}
         if identity.session_id == old and all(meta[key] == new for key, new in renamed.items()):
             return meta
         meta = {**meta, **renamed, "id": identity.session_id}

@@ -97,6 +97,8 @@ class RolloutFile:
     ``name`` is the rollout's base name; ``path`` may differ from it where an archive was unpacked.
     ``segment_id`` equals ``thread_id`` except for the later files of a reverted thread; ``stamp``
     is the local time in the file name; ``size`` is in bytes as stored, compressed or not.
+    ``identity`` is the device and inode that must be found at ``path``, ``expands_to`` how many
+    bytes may come out of a compressed file: both only of files that are not to be trusted.
     """
 
     path: Path
@@ -108,6 +110,8 @@ class RolloutFile:
     archived: bool
     size: int
     mtime_ns: int
+    identity: tuple[int, int] | None = field(default=None, compare=False)
+    expands_to: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +151,8 @@ class ScannedSlice:
     """What one pass over a slice found.
 
     ``size`` and ``sha256`` cover the (decompressed) bytes of the slice up to the last whole record;
-    ``edits`` holds triples (offset, length, EditKind) of the lines that are not copied as they are.
+    ``edits`` holds triples (offset, length, EditKind) of the lines that are not copied as they are;
+    a DROP may be of several lines.
     """
 
     slice: Slice

@@ -19,6 +19,10 @@ WORKTREES = "worktrees"
 """Where Codex itself puts checkouts, in its home."""
 
 
+LONGEST = 32_767
+"""Characters of a path; no system has a directory with a longer one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Roots:
     """What must not become writable: this machine's own places, as resolved absolute paths.
@@ -34,6 +38,8 @@ class Roots:
     def too_wide(self, cwd: object) -> bool:
         """Whether a session's directory holds, or is, what programs or this user live by."""
         if not isinstance(cwd, str) or not os.path.isabs(cwd):  # noqa: PTH117
+            return False
+        if "\0" in cwd or len(cwd) > LONGEST:
             return False
         path = PurePath(os.path.realpath(cwd))
         if not self.trusted.isdisjoint((PurePath(cwd), path)):

@@ -146,6 +146,7 @@ class _SliceReading:
         self._own = own
         self._digest = hashlib.sha256()
         self._edits: array[int] = array("q")
+        self._bad = False
         self._size = 0
         self._ordinal = -1
         self._ended = False
@@ -177,7 +178,7 @@ class _SliceReading:
                 facts.torn = True
         elif not line.ended and self._own and b"\0" in line.data:
             facts.torn = True
-        self._edit(line, EditKind.DROP)
+        self._edit(line, EditKind.DROP, bad=True)
 
     def _note(self, line: Line, record: Json) -> None:
         ordinal = record.get("ordinal")
@@ -216,8 +217,17 @@ class _SliceReading:
             return EditKind.RECORD
         return None
 
-    def _edit(self, line: Line, kind: EditKind) -> None:
-        self._edits.extend((line.offset, len(line.data), kind))
+    def _edit(self, line: Line, kind: EditKind, *, bad: bool = False) -> None:
+        """Note an edit; lines that are no records, in a row, are one.
+
+        A file of nothing else would fill memory.
+        """
+        edits, size = self._edits, len(line.data)
+        if bad and self._bad and edits[-3] + edits[-2] == line.offset:
+            edits[-2] += size
+        else:
+            edits.extend((line.offset, size, kind))
+        self._bad = bad
 
     def finish(self) -> ScannedSlice:
         end = self._part.end

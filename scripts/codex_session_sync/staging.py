@@ -21,6 +21,9 @@ from .policy import Policy
 
 Progress = Callable[[int], None]
 
+LATEST_NS = (1 << 63) - 1
+"""The latest time that file systems hold, in the year 2262; texts can name later ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Staged:
@@ -187,6 +190,7 @@ def _last_moment(incoming: Transcript, local: Transcript | None) -> int:
     """The time of the last record in ns: Codex takes the file's time for the last activity."""
     known = [t.facts.last_timestamp for t in (incoming, local) if t is not None]
     moments = [moment for timestamp in known if (moment := parse_time(timestamp)) is not None]
-    if not moments:
-        return incoming.file.mtime_ns
-    return int(max(moments).timestamp() * 1000) * 1_000_000
+    found = incoming.file.mtime_ns
+    if moments:
+        found = int(max(moments).timestamp() * 1000) * 1_000_000
+    return min(max(found, 0), LATEST_NS)

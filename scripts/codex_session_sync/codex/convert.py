@@ -306,6 +306,8 @@ class Standing:
     reaches: list[tuple[int, int]] = field(default_factory=list)
     """For each record that took back turns its place, and that of the first record it took."""
     _turns: list[_Turn] = field(default_factory=lambda: [_Turn(0)])
+    _users: list[int] = field(default_factory=list)
+    """Which turns have words of the user."""
     _user: int | None = None
 
     def note(self, record: Json) -> None:
@@ -328,6 +330,7 @@ class Standing:
         elif kind == "user_message":
             if turn.user_from is None:
                 turn.user_from = turn.start if self._user is None else self._user
+                self._users.append(len(self._turns) - 1)
         elif kind == ROLLED_BACK:
             count = event.get("num_turns")
             self._take_back(place, count if type(count) is int else 0)
@@ -335,19 +338,17 @@ class Standing:
 
     def _take_back(self, place: int, count: int) -> None:
         self.flags[place] = 0
-        ends = [turn.start for turn in self._turns[1:]] + [place]
-        users = [
-            (turn, turn.start if number else turn.user_from, end)
-            for number, (turn, end) in enumerate(
-                pair
-                for pair in zip(self._turns, ends, strict=True)
-                if pair[0].user_from is not None
-            )
-        ]
+        users = self._users
+        taken = users[max(0, len(users) - count) :]
         first = place
-        for turn, start, end in users[max(0, len(users) - count) :]:
+        for number in taken:
+            turn = self._turns[number]
+            # Of the very first only what follows its preamble goes.
+            start = turn.user_from if number == users[0] else turn.start
+            end = self._turns[number + 1].start if number + 1 < len(self._turns) else place
             assert start is not None
             self.flags[start:end] = bytes(end - start)
             first = min(first, start)
             turn.user_from, turn.entered = None, start > turn.start
+        del users[len(users) - len(taken) :]
         self.reaches.append((place, first))

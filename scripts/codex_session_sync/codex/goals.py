@@ -6,7 +6,7 @@ all states only ``active`` does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .. import validation
@@ -32,7 +32,11 @@ def read_goals(path: Path) -> dict[str, Row]:
     Rows of another shape than is known are left out. Raises HomeError.
     """
     with open_for_reading(path) as database:
-        rows = list(database.rows(TABLE)) if database is not None else []
+        return goals_of(database.rows(TABLE)) if database is not None else {}
+
+
+def goals_of(rows: Iterable[Row]) -> dict[str, Row]:
+    """The goals in these rows by session, at rest; those of another shape are left out."""
     return {
         str(row[KEY]): at_rest(row)
         for row in rows

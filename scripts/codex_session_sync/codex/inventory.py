@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import zstandard
 
-from ..errors import SessionError
+from ..errors import PackageError, SessionError
 from ..model import HistoryBase, Json, RolloutFile, Slice
 from ..regular import open_regular
 from .rollout import META, Line, history_base, parse_name, parse_record, read_lines
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 SegmentLookup = Callable[[str], RolloutFile | None]
 """Finds the rollout file of a segment id, None if there is none."""
@@ -93,18 +98,58 @@ def rollout_file(
 def open_rollout(file: RolloutFile) -> BinaryIO:
     """The (decompressed) bytes of a rollout, as a stream.
 
-    Raises SessionError ``transcript_unreadable``: a link or a pipe is not followed or waited for.
+    Raises SessionError ``transcript_unreadable``: a link or a pipe is not followed or waited for;
+    ``package_changed`` if another file is there than was listed. Reading raises PackageError
+    ``package_unsafe`` where more comes out than may.
     """
     try:
         stream = open_regular(file.path)
     except OSError as error:
         raise _unreadable(file, error.strerror) from error
+    status = os.fstat(stream.fileno())
+    if file.identity not in {None, (status.st_dev, status.st_ino)}:
+        stream.close()
+        raise changed(file)
     if not file.compressed:
         return stream
     reader: BinaryIO = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
         stream, read_across_frames=True, closefd=True
     )
-    return reader
+    return reader if file.expands_to is None else io.BufferedReader(_Bounded(reader, file))
+
+
+class _Bounded(io.RawIOBase):
+    """A decompressing stream that is stopped where only a bomb gets to."""
+
+    def __init__(self, source: BinaryIO, file: RolloutFile) -> None:
+        super().__init__()
+        self._source = source
+        self._file = file
+        self._given = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read once; 0 at the end. Raises PackageError."""
+        with memoryview(buffer) as view:
+            data = self._source.read(len(view))
+            view[: len(data)] = data
+        self._given += len(data)
+        if self._given > (self._file.expands_to or 0):
+            raise PackageError(
+                "package_unsafe",
+                f"{self._file.name} expands to more than {self._file.expands_to} bytes, out of "
+                f"{self._file.size}",
+                hint="if you trust its sender, raise it with --limit ratio=N or file_bytes=N",
+            )
+        return len(data)
+
+    def close(self) -> None:
+        """Close what is read as well."""
+        self._source.close()
+        super().close()
 
 
 def read_head(file: RolloutFile) -> Json:
@@ -172,6 +217,16 @@ def invalid(file: RolloutFile, what: str) -> SessionError:
         "transcript_invalid",
         f"{file.name} {what}",
         hint="get this session again from its source; the other sessions are not affected",
+        session_id=file.thread_id,
+    )
+
+
+def changed(file: RolloutFile) -> SessionError:
+    """The error for a rollout that is not as it was listed or scanned."""
+    return SessionError(
+        "package_changed",
+        f"{file.name} changed while it was read",
+        hint="let the program that writes it finish, then run the same command again",
         session_id=file.thread_id,
     )
 

@@ -19,7 +19,8 @@ from ..model import HistoryBase, HistoryMode, Json
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 NAME = re.compile(
     rf"rollout-(?P<stamp>\d{{4}}-\d\d-\d\dT\d\d-\d\d-\d\d)-(?P<thread>{UUID})"
-    rf"(?:_(?P<segment>{UUID}))?\.jsonl(?P<zst>\.zst)?"
+    rf"(?:_(?P<segment>{UUID}))?\.jsonl(?P<zst>\.zst)?",
+    re.ASCII,
 )
 SESSION_ID = re.compile(UUID)
 
@@ -33,6 +34,9 @@ ROLLED_BACK = "thread_rolled_back"
 
 MAX_LINE_BYTES = 64 << 20
 """Longest record that is read; Codex's own longest are images of some megabytes."""
+
+MAX_ORDINAL = (1 << 64) - 1
+"""Highest ordinal that JSON readers hold as a whole number."""
 
 MAX_DEPTH = 127
 """How deep Codex reads objects and arrays in each other, the record itself being the first."""
@@ -117,6 +121,8 @@ def parse_time(timestamp: object) -> datetime | None:
 def read_lines(stream: BinaryIO, session_id: str) -> Iterator[Line]:
     """Yield the lines of a stream; memory is bounded by the longest line.
 
+    Empty lines that follow each other may come as one.
+
     Raises SessionError (``transcript_line_too_long``) past MAX_LINE_BYTES.
     """
     offset = 0
@@ -124,9 +130,19 @@ def read_lines(stream: BinaryIO, session_id: str) -> Iterator[Line]:
     while chunk := stream.read(_CHUNK):
         parts = (pending + chunk if pending else chunk).split(b"\n")
         pending = parts.pop()
+        empty = 0
         for part in parts:
+            if not part:
+                empty += 1
+                continue
+            if empty:
+                yield Line(offset, b"\n" * empty)
+                offset, empty = offset + empty, 0
             yield Line(offset, part + b"\n")
             offset += len(part) + 1
+        if empty:
+            yield Line(offset, b"\n" * empty)
+            offset += empty
         if len(pending) > MAX_LINE_BYTES:
             raise SessionError(
                 "transcript_line_too_long",
@@ -177,8 +193,18 @@ def record_key(record: Json) -> str:
     return f"{record['timestamp']} {kind}"
 
 
-def with_ordinal(record: Json, ordinal: int) -> Json:
-    """The record with its ordinal where Codex writes it, after the time."""
+def with_ordinal(record: Json, ordinal: int, session_id: str) -> Json:
+    """The record with its ordinal where Codex writes it, after the time.
+
+    Raises SessionError (``transcript_invalid``) past MAX_ORDINAL.
+    """
+    if ordinal > MAX_ORDINAL:
+        raise SessionError(
+            "transcript_invalid",
+            "the ordinals of its records go so high that none is left for the next one",
+            hint="no Codex release writes such ordinals; look at the file by hand",
+            session_id=session_id,
+        )
     rest = {key: value for key, value in record.items() if key not in ("timestamp", "ordinal")}
     return {"timestamp": record["timestamp"], "ordinal": ordinal, **rest}
 

@@ -29,6 +29,9 @@ KEY = {
 
 _VARIABLES = 500
 
+_FOREIGN_STEPS = 10_000
+"""Thousands of steps that somebody else's database may take, and one more for each 256 bytes."""
+
 _REFUSED = (
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_READONLY,
@@ -88,6 +91,16 @@ class StateDb:
             Column(name, kind, bool(notnull) and default is None, bool(key))
             for _, name, kind, notnull, default, key in found
         )
+
+    def is_plain(self, table: str) -> bool:
+        """Whether there is a table of this name that has its rows, rather than computes them."""
+        with self._errors():
+            [(count, plain)] = self._connection.execute(
+                "SELECT COUNT(*), TOTAL(sql LIKE 'CREATE TABLE %') FROM sqlite_master "
+                "WHERE name = ? COLLATE NOCASE",
+                (table,),
+            )
+        return bool(count == 1 == plain)
 
     def rows(
         self,
@@ -223,6 +236,24 @@ def open_for_reading(path: Path, beside: Path | None = None) -> Iterator[StateDb
 
 
 @contextmanager
+def open_foreign(path: Path) -> Iterator[StateDb]:
+    """A copy of a database that somebody else made, beside its log if it has one.
+
+    What is asked of it ends after as many steps as a database of its size can need, and no value is
+    longer than it is; see ``StateDb.is_plain`` for the rest. Raises HomeError
+    ``database_unreadable``.
+    """
+    size = sum(_size(path.with_name(path.name + end)) for end in ("", "-wal"))
+    steps = iter(range(_FOREIGN_STEPS + size // 256))
+    with _connected(f"{path.absolute().as_uri()}?mode=rw", path) as connection:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(size, 1 << 16))
+        connection.set_progress_handler(lambda: next(steps, None) is None, 1000)
+        for setting in ("cell_size_check = ON", "trusted_schema = OFF"):
+            connection.execute(f"PRAGMA {setting}")
+        yield StateDb(connection, path)
+
+
+@contextmanager
 def open_for_writing(path: Path, beside: Path | None = None) -> Iterator[StateDb | None]:
     """The database at ``path`` for short transactions, or None where there is none.
 
@@ -299,6 +330,10 @@ def _copy(path: Path, log: Path, scratch: Path) -> Path:
 
 def _state(*paths: Path) -> list[tuple[int, int] | None]:
     return [(p.stat().st_size, p.stat().st_mtime_ns) if p.exists() else None for p in paths]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _unusable(path: Path, error: sqlite3.Error) -> HomeError:

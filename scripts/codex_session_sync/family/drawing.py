@@ -134,7 +134,7 @@ def dot(family: Family) -> Iterator[str]:
     for done in family.transactions.values():
         yield f"  {_quoted(done.id)} [shape=ellipse, label={_quoted(_moment(done))}];"
     for package in family.packages.values():
-        yield f"  {_quoted(package.id)} [shape=folder, label={_quoted(package.name)}];"
+        yield f"  {_quoted(package.id)} [shape=folder, label={_quoted(_printable(package.name))}];"
     for edge in family.edges:
         line = "" if edge.kind in DESCENT else ", style=dashed"
         label = _quoted(edge.result or edge.kind)
@@ -149,7 +149,7 @@ def mermaid(family: Family) -> Iterator[str]:
     shapes = [
         *((s.id, _label(s), '["', '"]') for s in family.sessions.values()),
         *((t.id, _moment(t), '(["', '"])') for t in family.transactions.values()),
-        *((p.id, p.name, '[/"', '"/]') for p in family.packages.values()),
+        *((p.id, _printable(p.name), '[/"', '"/]') for p in family.packages.values()),
     ]
     for node, label, left, right in shapes:
         yield f"  {names[node]}{left}{_entities(label)}{right}"
@@ -170,7 +170,7 @@ def _ids(family: Family) -> Iterator[str]:
 
 
 def _label(session: Session) -> str:
-    return f"{session.title or 'a session'}\n{short_id(session.id)}"
+    return f"{_printable(session.title or 'a session')}\n{short_id(session.id)}"
 
 
 def _moment(done: Transaction) -> str:

@@ -72,8 +72,13 @@ def mask_ids(data: bytes) -> bytes:
 
 @dataclass(slots=True)
 class _Turn:
-    """The entries of one turn: digests, links, ends in bytes; and where the user's words begin."""
+    """The entries of one turn: digests, links, ends in bytes; and where the user's words begin.
 
+    ``place`` is its own among the turns, ``base`` the last link before it.
+    """
+
+    place: int
+    base: bytes
     digests: bytearray = field(default_factory=bytearray)
     links: bytearray = field(default_factory=bytearray)
     ends: array[int] = field(default_factory=lambda: array("q"))
@@ -93,7 +98,8 @@ class Fingerprinter:
     def __init__(self) -> None:
         self.taken_back: set[bytes] = set()
         self._last = SEED
-        self._turns = [_Turn()]
+        self._turns = [_Turn(0, SEED)]
+        self._users: list[_Turn] = []
         self._last_user = 0
 
     def add(self, record: Json, end: int = 0) -> None:
@@ -111,11 +117,11 @@ class Fingerprinter:
         """Take in an ``event_msg`` of a legacy session: turns begin, are a user's, are undone."""
         kind = payload.get("type")
         if kind == "task_started":
-            self._turns.append(_Turn())
-            self._last_user = 0
+            self._begin()
         elif kind == "user_message":
             if self._turns[-1].user_from is None:
                 self._turns[-1].user_from = self._last_user
+                self._users.append(self._turns[-1])
         elif kind == ROLLED_BACK:
             count = payload.get("num_turns")
             self._roll_back(count if type(count) is int else 0)
@@ -143,38 +149,48 @@ class Fingerprinter:
             count = end
         return frozenset(found)
 
+    def _begin(self) -> None:
+        """Begin a turn; one that has nothing yet will do."""
+        self._last_user = 0
+        last = self._turns[-1]
+        if last.digests or last.user_from is not None:
+            self._turns.append(_Turn(len(self._turns), self._last))
+        last.entangled = last.entangled and bool(last.digests)
+
     def _roll_back(self, count: int) -> None:
         """Drop the last ``count`` turns of the user; of the very first its preamble stays."""
-        users = [turn for turn in self._turns if turn.user_from is not None]
-        dropped = users[max(0, len(users) - count) :]
         self._last_user = 0
+        all_of_them = count >= len(self._users)
+        dropped = self._users[max(0, len(self._users) - count) :]
         if not dropped:
             return
-        first = next(i for i, turn in enumerate(self._turns) if turn is dropped[0])
-        before = {link for turn in self._turns[first:] for link in links_of(turn.links)}
+        del self._users[-len(dropped) :]
+        turns = self._turns[dropped[0].place :]
+        before = {link for turn in turns for link in links_of(turn.links)}
         for turn in dropped:
-            keep = (turn.user_from or 0) if turn is users[0] else 0
+            keep = (turn.user_from or 0) if all_of_them and turn is dropped[0] else 0
             del turn.digests[keep * Chain.LINK_BYTES :]
             del turn.ends[keep:]
             turn.user_from = None
-        for turn in self._turns[first + 1 :]:
+        for turn in turns[1:]:
             turn.entangled = True
-        self._link_anew(first)
+        self._link_anew(turns)
         self.taken_back |= before.difference(
-            link for turn in self._turns[first:] for link in links_of(turn.links)
+            link for turn in turns for link in links_of(turn.links)
         )
 
-    def _link_anew(self, first: int) -> None:
-        """Chain the entries of the turns from the one with this index on."""
-        self._last = next(
-            (bytes(t.links[-Chain.LINK_BYTES :]) for t in reversed(self._turns[:first]) if t.links),
-            SEED,
-        )
-        for turn in self._turns[first:]:
+    def _link_anew(self, turns: list[_Turn]) -> None:
+        """Chain the entries of the last turns, and forget those of them that have none."""
+        self._last = turns[0].base
+        del self._turns[turns[0].place :]
+        for turn in turns:
             turn.links.clear()
+            turn.place, turn.base = len(self._turns), self._last
             for digest in links_of(turn.digests):
                 self._last = hashlib.sha256(self._last + digest).digest()
                 turn.links += self._last
+            if turn.digests or turn is turns[-1]:
+                self._turns.append(turn)
 
 
 def links_of(links: bytes | bytearray) -> Iterator[bytes]:

@@ -28,6 +28,7 @@ from .members import (
     identity_of,
     kind_of_mode,
     not_a_package,
+    over_limit,
     parse_limits,
     shown,
     unreadable,
@@ -72,25 +73,28 @@ class PackageTree:
     files: Mapping[str, PackageFile]
     ignored: int
     left_out: tuple[str, ...] = ()
+    limits: Limits = DEFAULT_LIMITS
 
     def open(self, name: str) -> BinaryIO:
         """Open a file that is in ``files``; raises as ``PackageFile.open``, KeyError for others."""
         return self.files[name].open()
 
-    def read_bytes(self, name: str, limit: int) -> bytes:
+    def read_bytes(self, name: str, limit: int | None = None) -> bytes:
         """All of a small file.
 
         Raises PackageError: as ``PackageFile.open``, and ``package_unsafe`` if it is over ``limit``
-        bytes.
+        bytes, by default the limit of metadata.
         """
+        most = self.limits.metadata_bytes if limit is None else limit
         try:
             with self.open(name) as stream:
-                data = stream.read(limit + 1)
+                data = stream.read(most + 1)
         except OSError as error:
             raise unreadable(shown(name), error) from error
-        if len(data) > limit:
-            raise unsafe(name, f"is over {limit} bytes, too large for what it is")
-        return data
+        if len(data) <= most:
+            return data
+        what = f"is over {most} bytes, too large for what it is"
+        raise over_limit(name, what, "metadata_bytes") if limit is None else unsafe(name, what)
 
 
 @contextmanager
@@ -155,7 +159,9 @@ def _tree(
             "the package holds nothing of Codex sessions",
             hint="name the package itself, a Codex home, or a folder that holds sessions/",
         )
-    return PackageTree(source, container, MappingProxyType(files), sieve.ignored, tuple(left_out))
+    return PackageTree(
+        source, container, MappingProxyType(files), sieve.ignored, tuple(left_out), sieve.limits
+    )
 
 
 @contextmanager

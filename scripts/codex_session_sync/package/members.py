@@ -23,7 +23,8 @@ class Limits:
     wanted files together, and all that an archive decompresses to. ``file_bytes``: one wanted file.
     ``ratio``: how far compression may expand, judged once ``ratio_from`` bytes have come out.
     ``name_bytes``: a whole name in UTF-8. ``depth``: its components. ``window_bytes``: the memory a
-    zstd frame may ask for (the default is the ``zstd`` tool's own).
+    zstd frame may ask for (the default is the ``zstd`` tool's own). ``metadata_bytes``: a document
+    that is read as a whole. ``directory_bytes``: the directory of a zip archive.
     """
 
     files: int = 250_000
@@ -35,11 +36,20 @@ class Limits:
     name_bytes: int = 4096
     depth: int = 100
     window_bytes: int = 128 << 20
+    metadata_bytes: int = 256 << 20
+    directory_bytes: int = 64 << 20
+
+    def expanded(self, size: int) -> int:
+        """How many bytes may come out of one compressed file of ``size`` bytes."""
+        return min(self.file_bytes, max(self.ratio_from, self.ratio * size))
 
 
 DEFAULT_LIMITS = Limits()
 
-_SIZES = ("total_bytes", "file_bytes", "ratio_from", "name_bytes", "window_bytes")
+_SIZES = frozenset(
+    {"total_bytes", "file_bytes", "ratio_from", "name_bytes", "window_bytes"}
+    | {"metadata_bytes", "directory_bytes"}
+)
 _NUMBER = re.compile(r"([1-9][0-9]{0,14})([KMGT]?)")
 
 

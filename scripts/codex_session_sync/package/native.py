@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,7 +17,7 @@ from ..errors import PackageError
 from ..lineage.fingerprint import FINGERPRINT_VERSION
 from ..model import Base, Chain, Json, Outline, PackagedSession, RolloutFile, Tail
 from .container import PackageTree, locate, private_folder
-from .members import Limits, PackageFile, shown, unreadable
+from .members import Limits, PackageFile, not_a_package, shown, unreadable
 from .native_format import START, Part, contents, parts_of, read_manifest, verify
 from .native_manifest import base_of, chain_part, load_manifest, outline_of
 from .sessions import Package
@@ -31,10 +32,23 @@ def is_native(source: Path) -> bool:
     try:
         if not stat.S_ISREG(source.stat().st_mode):
             return False
-        with source.open("rb") as stream:
+        with _opened(source) as stream:
             return stream.read(len(START)) == START
-    except (OSError, ValueError):
+    except (OSError, ValueError, PackageError):
         return False
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The file, without waiting for the other end of a pipe. Raises OSError, PackageError."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    stream = open(path, "rb", opener=opener)  # noqa: SIM115 - it is returned
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise not_a_package("it is neither a folder nor a regular file")
+    return stream
 
 
 @contextmanager
@@ -47,7 +61,7 @@ def open_native(source: Path, limits: Limits) -> Iterator[Package]:
     path, _ = locate(source)
     with ExitStack() as stack:
         try:
-            stream = stack.enter_context(path.open("rb"))
+            stream = stack.enter_context(_opened(path))
         except OSError as error:
             raise unreadable("the package", error) from error
         folder = stack.enter_context(private_folder(None))

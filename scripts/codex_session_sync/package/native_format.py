@@ -37,9 +37,6 @@ END = b"CSSend\r\n"
 START = struct.pack("<II8s", SKIPPABLE, HEADER.size - _FRAME_HEAD, MAGIC)
 """How every native package of any version begins."""
 
-MANIFEST_BYTES = 256 << 20
-"""Longest manifest that is read."""
-
 _FEED = 1 << 10
 """Bytes of zstd data taken at a time: four of them can stand for 128 KiB, so 32 MiB at most."""
 
@@ -79,7 +76,7 @@ def compressor() -> zstandard.ZstdCompressor:
 
 
 def locate_manifest(stream: BinaryIO) -> Part:
-    """Check header and trailer; where the manifest lies, its ``size`` being the most it may have.
+    """Check header and trailer; where the manifest lies, its ``size`` not being known.
 
     Raises PackageError: ``package_damaged``, ``package_version_unsupported``.
     """
@@ -104,7 +101,7 @@ def locate_manifest(stream: BinaryIO) -> Part:
         raise damaged("it is cut off, or its header or trailer is not what it should be")
     if offset < HEADER.size or offset + length != total - TRAILER.size:
         raise damaged("its trailer names a place for the manifest that is none")
-    return Part("manifest", offset, length, digest.hex(), MANIFEST_BYTES, "")
+    return Part("manifest", offset, length, digest.hex(), 0, "")
 
 
 def read_manifest(stream: BinaryIO, limits: Limits) -> tuple[Part, bytes]:
@@ -114,8 +111,9 @@ def read_manifest(stream: BinaryIO, limits: Limits) -> tuple[Part, bytes]:
     size = 0
     for piece in _unpacked(stream, where, limits):
         size += len(piece)
-        if size > MANIFEST_BYTES:
-            raise damaged(f"its manifest is over {MANIFEST_BYTES} bytes")
+        if size > limits.metadata_bytes:
+            what = f"is over {limits.metadata_bytes} bytes"
+            raise over_limit("the manifest", what, "metadata_bytes")
         pieces.append(piece)
     return where, b"".join(pieces)
 

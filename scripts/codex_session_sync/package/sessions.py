@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..codex.inventory import RolloutIndex, rollout_file
@@ -64,7 +64,8 @@ def rollouts_in(tree: PackageTree, archived: Mapping[str, bool] | None = None) -
         flag = "archived_sessions" in folders if archived is None else archived.get(base, False)
         rollout = rollout_file(file.path, base, file.size, file.mtime_ns, archived=flag)
         if rollout is not None:
-            found.append(rollout)
+            most = tree.limits.expanded(file.size)
+            found.append(replace(rollout, identity=file.identity, expands_to=most))
     return found
 
 

@@ -130,7 +130,7 @@ class Sieve:
         self, limits: Limits, wanted: Callable[[str], bool], *, strict_names: bool
     ) -> None:
         self.ignored = 0
-        self._limits = limits
+        self.limits = limits
         self._wanted = wanted
         self._strict_names = strict_names
         self._members = 0
@@ -146,8 +146,8 @@ class Sieve:
         Raises PackageError (``package_unsafe``) if it is unsafe, or one too many, or too large.
         """
         self._members += 1
-        if self._members > self._limits.members:
-            count = f"is one too many: the limit is {self._limits.members} members"
+        if self._members > self.limits.members:
+            count = f"is one too many: the limit is {self.limits.members} members"
             raise over_limit(stored, count, "members")
         parts, fault = _split(stored)
         name = "/".join(parts)
@@ -183,7 +183,7 @@ class Sieve:
         return kept, left_out
 
     def _check_length(self, name: str, depth: int) -> None:
-        limits = self._limits
+        limits = self.limits
         if len(name.encode("utf-8", "surrogatepass")) > limits.name_bytes:
             raise over_limit(name, f"has a name over {limits.name_bytes} bytes", "name_bytes")
         if depth > limits.depth:
@@ -217,8 +217,8 @@ class Sieve:
             return unsafe(name, what)
         if optional and "skills" in parts and len(parts) - parts.index("skills") > SKILL_DEPTH + 1:
             return unsafe(name, f"lies more than {SKILL_DEPTH} folders deep below skills")
-        if size > self._limits.file_bytes:
-            what = f"is {size} bytes large, over the limit of {self._limits.file_bytes}"
+        if size > self.limits.file_bytes:
+            what = f"is {size} bytes large, over the limit of {self.limits.file_bytes}"
             return over_limit(name, what, "file_bytes")
         return self._claim(name)
 
@@ -244,7 +244,7 @@ class Sieve:
         """Count what is kept in memory, so that no flood of odd members fills it either."""
         self._remembered += 1
         self._bytes += size
-        limits = self._limits
+        limits = self.limits
         if self._remembered > limits.files:
             raise over_limit(name, f"is one too many: the limit is {limits.files} files", "files")
         if self._bytes > limits.total_bytes:

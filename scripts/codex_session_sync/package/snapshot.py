@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from .. import validation
-from ..codex.goals import read_goals
+from ..codex.goals import TABLE as GOALS
+from ..codex.goals import goals_of
 from ..codex.home import ARCHIVED, GOALS_DB, INDEX, INSTALLATION_ID, SESSIONS, STATE_DB
 from ..codex.inventory import RolloutIndex
 from ..codex.rollout import SESSION_ID, base_name
 from ..codex.session_index import read_names, shown_name
-from ..codex.state_db import open_for_reading
+from ..codex.state_db import COPY_ATTEMPTS, StateDb, open_foreign
 from ..errors import HomeError
 from ..model import Notice, PackagedSession, RolloutFile, Row
-from .container import PackageTree
+from .container import PackageTree, private_folder
 from .sessions import EDGES, Package, edges_by_child, rollouts_in, tools_by_thread
 from .skills import skills_in
+from .staging import staging_errors
+from .streams import CHUNK
 
-INDEX_BYTES = 256 << 20
+ROW_BYTES = 32
+"""Least that a row with an id takes in a database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ def _names(tree: PackageTree, root: str) -> dict[str, str]:
     name = root + INDEX
     if name not in tree.files:
         return {}
-    return read_names(tree.read_bytes(name, INDEX_BYTES).splitlines())
+    return read_names(tree.read_bytes(name).splitlines())
 
 
 def _installation(tree: PackageTree, root: str) -> str | None:
@@ -121,14 +126,10 @@ def _database(tree: PackageTree, root: str) -> tuple[_Told, tuple[Notice, ...]]:
     if root + STATE_DB not in tree.files:
         return _Told(), ()
     try:
-        with (
-            _beside_its_log(tree, root + STATE_DB) as path,
-            open_for_reading(path) as database,
-        ):
-            assert database is not None
-            rows = _fitting("thread_row", database.rows("threads"))
-            tools = _fitting("dynamic_tool", database.rows("thread_dynamic_tools"))
-            edges = edges_by_child(database.rows(EDGES))
+        with _foreign(tree, root, STATE_DB) as (database, size):
+            rows = _fitting("thread_row", _rows(database, "threads", size))
+            tools = _fitting("dynamic_tool", _rows(database, "thread_dynamic_tools", size))
+            edges = edges_by_child(_rows(database, EDGES, size))
     except HomeError as error:
         notice = Notice(
             "package_database_unreadable",
@@ -144,8 +145,8 @@ def _goals(tree: PackageTree, root: str) -> tuple[dict[str, Row], tuple[Notice, 
     if root + GOALS_DB not in tree.files:
         return {}, ()
     try:
-        with _beside_its_log(tree, root + GOALS_DB) as path:
-            return read_goals(path), ()
+        with _foreign(tree, root, GOALS_DB) as (database, size):
+            return goals_of(_rows(database, GOALS, size)), ()
     except HomeError as error:
         what = f"the package's goals cannot be read ({error.message}); sessions come without them"
         return {}, (Notice("goals_unreadable", what),)
@@ -157,15 +158,55 @@ def _fitting(schema: str, rows: Iterable[Row]) -> list[Row]:
 
 
 @contextmanager
-def _beside_its_log(tree: PackageTree, name: str) -> Iterator[Path]:
-    """A database's path; unpacked archives lose file names, so there a copy beside its log."""
-    path = tree.files[name].path
-    log = tree.files.get(f"{name}-wal")
-    if log is None or log.path == path.with_name(path.name + "-wal"):
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="codex-session-sync-") as scratch:
-        copy = Path(scratch) / "database"
-        shutil.copyfile(path, copy)
-        shutil.copyfile(log.path, copy.with_name("database-wal"))
-        yield copy
+def _foreign(tree: PackageTree, root: str, name: str) -> Iterator[tuple[StateDb, int]]:
+    """A copy of a database of the package, and its size in bytes. Raises HomeError."""
+    with private_folder(None) as scratch:
+        path = _copied(tree, root, name, scratch)
+        size = sum(file.stat().st_size for file in scratch.iterdir())
+        with open_foreign(path) as database:
+            yield database, size
+
+
+def _rows(database: StateDb, table: str, size: int) -> Iterator[Row]:
+    """The rows of a table, as long as they are no more than a database of ``size`` bytes can hold.
+
+    Raises HomeError ``database_unreadable``.
+    """
+    if database.columns(table) and not database.is_plain(table):
+        raise _misshapen(f"{table} is no plain table")
+    for row in database.rows(table):
+        size -= ROW_BYTES + sum(len(v) for v in row.values() if isinstance(v, str | bytes))
+        if size < 0:
+            raise _misshapen(f"the rows of {table} are more than its pages hold")
+        yield row
+
+
+def _misshapen(why: str) -> HomeError:
+    return HomeError("database_unreadable", why, hint="get the package again from its source")
+
+
+def _copied(tree: PackageTree, root: str, name: str, scratch: Path) -> Path:
+    """A private copy of the database, beside its log if it has one.
+
+    Neither was written to meanwhile. Raises HomeError ``database_busy``, PackageError.
+    """
+    names = [n for n in (root + name, f"{root}{name}-wal") if n in tree.files]
+    for _ in range(COPY_ATTEMPTS):
+        with ExitStack() as stack, staging_errors():
+            streams = [stack.enter_context(tree.open(member)) for member in names]
+            before = [_times(stream) for stream in streams]
+            for member, stream in zip(names, streams, strict=True):
+                with (scratch / member.removeprefix(root)).open("wb") as target:
+                    shutil.copyfileobj(stream, target, CHUNK)
+            if [_times(stream) for stream in streams] == before:
+                return scratch / name
+    raise HomeError(
+        "database_busy",
+        "it kept changing while it was copied",
+        hint="wait for Codex to finish its turn, then try again",
+    )
+
+
+def _times(stream: BinaryIO) -> tuple[int, int]:
+    status = os.fstat(stream.fileno())
+    return status.st_size, status.st_mtime_ns

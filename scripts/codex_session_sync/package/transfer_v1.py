@@ -16,8 +16,6 @@ from .sessions import Package, rollouts_in, tools_by_thread
 from .skills import skills_in
 
 MANIFEST = "package_manifest.json"
-METADATA_BYTES = 256 << 20
-"""Longest metadata file that is read whole."""
 
 
 def read_transfer(tree: PackageTree, root: str) -> Package:
@@ -62,7 +60,7 @@ def _session(
 
 
 def _manifest(tree: PackageTree, root: str) -> Json:
-    data = tree.read_bytes(root + MANIFEST, METADATA_BYTES)
+    data = tree.read_bytes(root + MANIFEST)
     manifest: Json = validation.load("package_manifest", data, MANIFEST, PackageError)
     version = manifest["format_version"]
     if version != 1:
@@ -78,13 +76,13 @@ def _names(tree: PackageTree, root: str) -> dict[str, str]:
     name = f"{root}metadata/session_index.jsonl"
     if name not in tree.files:
         return {}
-    return read_names(tree.read_bytes(name, METADATA_BYTES).splitlines())
+    return read_names(tree.read_bytes(name).splitlines())
 
 
 def _lines(tree: PackageTree, root: str, base: str, schema: str) -> Iterator[Any]:
     name = f"{root}metadata/{base}.jsonl"
     if name not in tree.files:
         return
-    for number, line in enumerate(tree.read_bytes(name, METADATA_BYTES).split(b"\n"), 1):
+    for number, line in enumerate(tree.read_bytes(name).split(b"\n"), 1):
         if line.strip():
             yield validation.load(schema, line, f"{name} line {number}", PackageError)

@@ -15,13 +15,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from ..errors import PackageError
-from .members import Kind, Limits, kind_of_mode, unsafe
+from .members import Kind, Limits, kind_of_mode, raising, unsafe
 from .sieve import Sieve
 from .staging import Staging
 from .streams import CHUNK, Tap, check_expansion, damaged, reading
-
-_DIRECTORY_BYTES = 64 << 20
-"""Largest central directory: the library makes objects of all entries at once."""
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _END = struct.Struct("<4s4H2IH")
@@ -37,7 +34,7 @@ def unpack_zip(tap: Tap, sieve: Sieve, staging: Staging, limits: Limits) -> None
 
     Raises PackageError: ``package_damaged``, ``package_unsafe``, ``package_not_staged``.
     """
-    with _File(tap, CHUNK // 8) as file:
+    with _File(tap, limits) as file:
         _unpack(file, tap, sieve, staging, limits)
 
 
@@ -65,15 +62,23 @@ def _unpack(file: _File, tap: Tap, sieve: Sieve, staging: Staging, limits: Limit
 
 
 class _File(io.BufferedReader):
-    """The file as the library reads it: never a huge piece at once."""
+    """The file as the library reads it: never a huge piece at once.
+
+    Of the directory the library makes objects of all entries at once.
+    """
+
+    def __init__(self, tap: Tap, limits: Limits) -> None:
+        super().__init__(tap, CHUNK // 8)
+        self._most = max(limits.directory_bytes, CHUNK)
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Up to ``size`` bytes; raises PackageError (``package_unsafe``)."""
-        if size and size > _DIRECTORY_BYTES:
+        if size and size > self._most:
             raise PackageError(
                 "package_unsafe",
-                f"the zip directory is over {_DIRECTORY_BYTES} bytes large",
-                hint="pack again without what is not of Codex, or as tar.zst",
+                f"the zip directory is over {self._most} bytes large",
+                hint="pack again without what is not of Codex, or as tar.zst; if you trust its "
+                f"sender, {raising('directory_bytes')}",
             )
         return super().read(size)
 

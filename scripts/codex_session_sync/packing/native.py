@@ -11,8 +11,7 @@ from typing import BinaryIO
 import zstandard
 
 from .. import __version__
-from ..codex.inventory import head_line, invalid, open_rollout
-from ..compose import changed
+from ..codex.inventory import changed, head_line, invalid, open_rollout
 from ..model import (
     Base,
     Chain,

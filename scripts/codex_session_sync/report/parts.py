@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 STYLES = {
     "new_lineage": "green",
     "unchanged": "dim",
@@ -27,6 +30,24 @@ STYLES = {
     "running": "red",
     "recovered": "cyan",
 }
+
+
+_ACTING = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Controls, marks that turn the order of what is read, breaks of lines, halves of characters."""
+
+
+def harmless(value: Any) -> Any:
+    """The value with texts that a terminal only shows: what would act on it is written out."""
+    match value:
+        case str():
+            return _ACTING.sub(lambda found: repr(found[0])[1:-1], value)
+        case dict():
+            return {key: harmless(item) for key, item in value.items()}
+        case list() | tuple():
+            return [harmless(item) for item in value]
+    return value
 
 
 def base(path: str) -> str:

@@ -22,7 +22,7 @@ from . import (
     verify_text,
 )
 from .envelope import Report
-from .parts import STYLES, base
+from .parts import STYLES, base, harmless
 from .skills_text import skills
 
 if TYPE_CHECKING:
@@ -38,15 +38,18 @@ _TOLD = {
     for command in ("adopt", "pack", "verify", "recover", "rollback", *sidecars_text.COMMANDS)
 }
 """Reports that say all by themselves."""
+_AS_IT_IS = ("demo", "have", "lineage", "show-transaction")
+"""Commands whose reports have no text of others, or make it harmless themselves."""
 
 
 def render(report: Report, out: Console, err: Console) -> None:
     """Print a report: what was found or done on ``out``, warnings and errors on ``err``."""
     painter = _PAINTERS.get(report.command)
     if painter is not None and (report.data or report.status != "error"):
-        painter(report.data, out)
+        data = report.data if report.command in _AS_IT_IS else harmless(report.data)
+        painter(data, out)
         if report.command in ("inspect-package", "sync"):
-            skills(report.data["skills"], out, with_diff=report.diff_skills)
+            skills(data["skills"], out, with_diff=report.diff_skills)
         closing = _CLOSING.get(report.status)
         if closing is not None and (report.command, report.status) not in _TOLD:
             out.print(closing, highlight=False)
@@ -56,7 +59,7 @@ def render(report: Report, out: Console, err: Console) -> None:
         about = short_id(problem.session_id) if problem.session_id else ""
         _tell(err, "[red]error[/]", problem.code, about, problem.message)
         if problem.hint:
-            err.print(f"  → {problem.hint}", markup=False, highlight=False, style="dim")
+            err.print(f"  → {harmless(problem.hint)}", markup=False, highlight=False, style="dim")
 
 
 def _gathered(warnings: Sequence[Notice]) -> Iterator[tuple[str, str, str]]:
@@ -74,7 +77,7 @@ def _gathered(warnings: Sequence[Notice]) -> Iterator[tuple[str, str, str]]:
 def _tell(err: Console, kind: str, code: str, about: str, message: str) -> None:
     from rich.markup import escape
 
-    told = f"{about}: {message}" if about else message
+    told = harmless(f"{about}: {message}" if about else message)
     err.print(f"{kind} \\[{code}] {escape(told)}", highlight=False, soft_wrap=True)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..identify import short_id
 from ..model import Json
-from .parts import STYLES, base
+from .parts import STYLES, base, harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +28,7 @@ STATES = {
 
 def transactions(data: Json, out: Console) -> None:
     """The list of transactions."""
+    from rich.markup import escape
     from rich.table import Table
 
     if not data["transactions"]:
@@ -42,7 +43,7 @@ def transactions(data: Json, out: Console) -> None:
             item["transaction_id"],
             item["kind"],
             f"[{STYLES.get(status, '')}]{status}[/]",
-            base((item["package"] or {}).get("source", "")),
+            escape(base((item["package"] or {}).get("source", ""))),
             ", ".join(f"{n} {what}" for what, n in item["counts"].items()),
         )
     out.print(table)
@@ -50,7 +51,8 @@ def transactions(data: Json, out: Console) -> None:
 
 def transaction(data: Json, out: Console) -> None:
     """One transaction: its sessions, who holds what now, and each change."""
-    item = data["transaction"]
+    operations = data["transaction"]["operations"]
+    item = harmless({k: v for k, v in data["transaction"].items() if k != "operations"})
     transactions({"transactions": [item]}, out)
     out.print(f"\n{item['created_at']} to {item['completed_at'] or 'now'}", highlight=False)
     if "rolls_back" in item:
@@ -61,8 +63,9 @@ def transaction(data: Json, out: Console) -> None:
         now = STATES[skill["now"]["state"]] if "now" in skill else ""
         out.print(f"skill {skill['name']}: {skill['result']} {now}", markup=False, highlight=False)
     out.print()
-    _changes(item["operations"], out)
-    _rows(item["operations"], out)
+    # Of their texts the length is told, and counted as they are.
+    _changes(operations, out)
+    _rows(harmless(operations), out)
 
 
 def rollback(data: Json, out: Console) -> None:
@@ -122,18 +125,20 @@ def _sessions(sessions: list[Json], out: Console) -> None:
 
 
 def _changes(operations: list[Json], out: Console) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("state", "change", "where"):
         table.add_column(title, overflow="fold")
     for operation in operations:
-        table.add_row(operation["state"], operation["kind"], _place(operation))
+        table.add_row(operation["state"], operation["kind"], escape(harmless(_place(operation))))
     out.print(table)
 
 
 def _rows(operations: list[Json], out: Console) -> None:
     """The columns of rows that were changed, before and after."""
+    from rich.markup import escape
     from rich.table import Table
 
     changed = [operation for operation in operations if operation.get("changes")]
@@ -145,7 +150,8 @@ def _rows(operations: list[Json], out: Console) -> None:
     for operation in changed:
         about = f"{operation['table']} {short_id(_key(operation))}"
         for column, sides in sorted(operation["changes"].items()):
-            table.add_row(about, column, str(sides["before"]), str(sides["after"]))
+            before, after = (escape(str(sides[side])) for side in ("before", "after"))
+            table.add_row(about, escape(column), before, after)
             about = ""
     out.print()
     out.print(table)

@@ -24,7 +24,8 @@ KILLS = [
     *[("folder", when, 3, HALF) for when in POINTS["folder"].times()],
     *[("place", when, 1, NONE) for when in POINTS["place"].times()],
     *[("place", when, 4, HALF) for when in POINTS["place"].times()],
-    *[("row", when, 3, HALF) for when in POINTS["row"].times()],
+    # The first row is a trial that the table takes what is to come.
+    *[("row", when, 4, HALF) for when in POINTS["row"].times()],
     *[("rows", when, 1, NONE) for when in POINTS["rows"].times()],
     *[("append", when, 2, HALF) for when in POINTS["append"].times()],
     *[("append", when, 3, HALF) for when in POINTS["append"].times()],

@@ -202,6 +202,8 @@ def test_what_the_home_had_is_untouched(outcome: Case, used: Source) -> None:
         after = found.after.tables[table]
         if table == "threads":
             after = [row for row in after if row["id"] in found.own]
+        elif table == "thread_spawn_edges":
+            after = [row for row in after if row["child_thread_id"] in found.own]
         assert (table, after) == (table, before)
     kinds = used.kinds()
     for session_id, seen in found.own.items():

@@ -209,7 +209,7 @@ def outcomes(bed: Rolling, commands: list[list[str]]) -> dict[str, tuple[int, se
     for command, (exit_code, envelope) in zip(commands, done.envelope["done"], strict=True):
         told = [*envelope["errors"], *envelope["warnings"], *envelope["data"].get("problems", [])]
         assert exit_code in (0, 1, 4, 5), (command, envelope)
-        found[" ".join(command)] = exit_code, {one["code"] for one in told}
+        found[" ".join(command)] = exit_code, {one["code"] for one in told} - {"cwd_missing"}
     return found
 
 
@@ -309,9 +309,6 @@ def test_what_is_put_there_before_a_recovery_stays(bed: Rolling, put: Put, which
     put(path)
     found = run(bed, "recover", "--execute")
     warned = {warning["code"] for warning in found.envelope["warnings"]}
-    if which == "staged" and put is folder:
-        assert (found.exit_code, found.codes) == (5, ["transaction_interrupted"])
-        return
     assert found.exit_code == 0, found.envelope
     if which == "staged":
         assert warned == {"home_changed"}

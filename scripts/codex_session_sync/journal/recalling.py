@@ -12,6 +12,7 @@ from pathlib import Path
 import orjson
 
 from ..model import Json
+from ..regular import NotAFileError, read_regular
 from .log import MANIFEST, TRANSACTIONS, Journal
 
 _STANDING = ("completed", "partial", "recovered")
@@ -39,12 +40,10 @@ def remembered_rules(sync_dir: Path, source_home: str) -> Json | None:
 def _of_interest(sync_dir: Path, source_home: str) -> Iterator[Json]:
     marks = [b'"source_home": ' + orjson.dumps(source_home), b'"kind": "rollback"']
     for transaction_id in Journal(sync_dir).ids():
-        data = (sync_dir / TRANSACTIONS / transaction_id / MANIFEST).read_bytes()
-        if not any(mark in data for mark in marks):
-            continue
         try:
-            manifest = orjson.loads(data)
-        except orjson.JSONDecodeError:
+            data = read_regular(sync_dir / TRANSACTIONS / transaction_id / MANIFEST)
+            manifest = orjson.loads(data) if any(mark in data for mark in marks) else None
+        except (orjson.JSONDecodeError, NotAFileError):
             continue
         if isinstance(manifest, dict):
             yield manifest

@@ -21,7 +21,7 @@ from .health.holding import leads_to, relative
 from .identify import match_id
 from .journal.log import Journal
 from .local import LocalSessions
-from .locks import codex_thread_lock
+from .locks import codex_has_open
 from .model import Json, RolloutFile, Row, Transcript
 from .transcript import records
 
@@ -332,13 +332,12 @@ class _Look:
 
     def _busy(self) -> Iterator[Cause]:
         try:
-            with codex_thread_lock(self.home.path, self.session_id):
+            if not codex_has_open(self.home.path, self.session_id):
                 return
-        except SessionError as error:
-            found = of_error(error, self.session_id)
-            yield Cause(Effect.NOTE, found, Remedy("close it in the other Codex to open it here"))
         except (HomeError, OSError):
             return
+        found = Finding("session_busy", "Codex has this session open", self.session_id)
+        yield Cause(Effect.NOTE, found, Remedy("close it in the other Codex to open it here"))
 
 
 def _cause(code: str, session_id: str, effect: Effect, message: str, remedy: Remedy) -> Cause:

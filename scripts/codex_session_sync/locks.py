@@ -116,6 +116,30 @@ def codex_thread_lock(home: Path, session_id: str) -> Iterator[None]:
                 held.close()
 
 
+def codex_has_open(home: Path, session_id: str) -> bool:
+    """Whether another process writes to a session; nothing in the home is made or removed.
+
+    Raises HomeError ``not_a_file`` if the lock is no file, OSError.
+    """
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    folder = home / "thread-writer-locks"
+    # Codex takes its lock under the coordination lock, so that this short look is never in its way.
+    with _flock(folder / COORDINATION):
+        opened = open_if_any(folder / f"{session_id}.lock")
+        if opened is None:
+            return False
+        with opened as stream:
+            try:
+                with unless_unsupported():
+                    fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
+
+
 @contextmanager
 def _locked(path: Path, session_id: str) -> Iterator[None]:
     """Hold a session's lock file. Raises SessionError ``session_busy``."""

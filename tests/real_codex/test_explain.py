@@ -13,7 +13,15 @@ from typing import Any
 import orjson
 import pytest
 
-from codexbed import AppServerError, CodexHome, ModelServer, copy_home, records
+from codexbed import (
+    AppServerError,
+    CodexHome,
+    ModelServer,
+    changes,
+    copy_home,
+    records,
+    tree_digest,
+)
 from real_codex.syncing import Source, file_of, fresh_home, sync
 from workbench import call
 
@@ -51,11 +59,13 @@ def test_every_kind(source: Source, tmp_path: Path) -> None:
     kinds = source.kinds()
     seen = asked(source.home, ids, tmp_path / "copy")
     told = {}
+    before = tree_digest(source.home.home)
     for session in ids:
         data = explained(source.home, session)
         told[session] = (data["listed"], data["opens"])
     wrong = {kinds[i]: (told[i], seen[i]) for i in ids if told[i] != seen[i]}
     assert wrong == {}
+    assert changes(before, tree_digest(source.home.home)) == {}
 
 
 @pytest.fixture

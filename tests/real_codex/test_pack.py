@@ -40,15 +40,11 @@ NEEDED: dict[str, set[str]] = {
 
 
 def packed(source: Source, out: Path, *options: str) -> Answer:
-    """A package of the source, which stays to the byte as it is.
-
-    The source is shared by all workers: another one's Codex takes and drops its own locks there.
-    """
-    locks = ["thread-writer-locks/*"]
-    before = tree_digest(source.home.home, skip=locks)
+    """A package of the source, which stays to the byte as it is."""
+    before = tree_digest(source.home.home)
     answer = pack(source.home, out, *options)
     assert (answer.code, answer.errors, answer.warnings) == (0, {}, {})
-    assert changes(before, tree_digest(source.home.home, skip=locks)) == {}
+    assert changes(before, tree_digest(source.home.home)) == {}
     return answer
 
 

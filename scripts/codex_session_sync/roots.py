@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 
 SYSTEM = frozenset({"bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "sbin", "sys"})
 """Folders at the root of a POSIX system that nobody's work lies in."""
@@ -37,8 +37,11 @@ class Roots:
 
     def too_wide(self, cwd: object) -> bool:
         """Whether a session's directory holds, or is, what programs or this user live by."""
-        if not isinstance(cwd, str) or not os.path.isabs(cwd):  # noqa: PTH117
+        if not isinstance(cwd, str):
             return False
+        if not os.path.isabs(cwd):  # noqa: PTH117
+            # Codex takes ~ for the user's home, and goes from where it was started.
+            return not _is_foreign(cwd)
         if "\0" in cwd or len(cwd) > LONGEST:
             return False
         path = PurePath(os.path.realpath(cwd))
@@ -62,6 +65,11 @@ class Roots:
             return False
         first = path.relative_to(self.user_home).parts[0]
         return first.startswith(".") or (sys.platform == "darwin" and first == "Library")
+
+
+def _is_foreign(cwd: str) -> bool:
+    """Whether it is an absolute path of Windows, here one name below where Codex was started."""
+    return PureWindowsPath(cwd).is_absolute() and "/" not in cwd
 
 
 def local_roots(codex_home: Path, config: Mapping[str, object]) -> Roots:

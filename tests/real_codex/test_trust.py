@@ -104,10 +104,25 @@ def second_head(found: list[Json], _: str, folder: Path) -> None:
 
 def directory(found: list[Json], _: str, __: Path) -> None:
     """The root of the system for a directory."""
+    works_in(found, "/")
+
+
+def home_directory(found: list[Json], _: str, __: Path) -> None:
+    """What Codex takes for the home of whoever it is that resumes."""
+    works_in(found, "~")
+
+
+def parent_directory(found: list[Json], _: str, __: Path) -> None:
+    """What lies above where Codex is started; roots would have to be absolute."""
+    works_in(found, "..")
+    found[0]["payload"].pop("runtime_workspace_roots", None)
+
+
+def works_in(found: list[Json], cwd: str) -> None:
     for one in (*payloads(found, "turn_context"), *settings_of(found), found[0]["payload"]):
-        one["cwd"] = "/"
+        one["cwd"] = cwd
         if "runtime_workspace_roots" in one:
-            one["runtime_workspace_roots"] = ["/"]
+            one["runtime_workspace_roots"] = [cwd]
 
 
 def escaped(found: list[Json], session: str, _: Path) -> None:
@@ -169,7 +184,8 @@ def speaking(found: list[Json], session: str, _: Path) -> None:
 ARMS: dict[str, Arm] = {
     arm.__name__: arm
     for arm in (
-        *(settings, turns, head, second_head, directory),
+        *(settings, turns, head, second_head),
+        *(directory, home_directory, parent_directory),
         *(escaped, state, restless, speaking),
     )
 }
@@ -331,10 +347,10 @@ def assert_told(source: Source, answer: Answer) -> None:
             assert "disabled_plugin_ids" in removed
         if arm in ("head", "second_head"):
             assert removed >= {"runtime_workspace_roots", "selected_capability_roots"}
-        if arm in ("directory", "escaped"):
+        if arm.endswith("directory") or arm == "escaped":
             assert "runtime_workspace_roots" in removed
         assert kind in KINDS
-    wide = {source.ids[f"{kind} directory"] for kind in KINDS}
+    wide = {session for name, session in source.ids.items() if name.endswith("directory")}
     assert answer.warnings["directory_wide"] == wide
     assert {"instructions_unusual", "tools_offered"} <= set(answer.warnings)
 
@@ -352,7 +368,7 @@ def without_heads(ids: dict[str, str]) -> dict[str, str]:
     return {
         name: session
         for name, session in ids.items()
-        if not name.endswith((" directory", " speaking"))
+        if not name.endswith(("directory", " speaking"))
     }
 
 

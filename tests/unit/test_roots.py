@@ -30,6 +30,13 @@ ROOTS = Roots(USER, USER / ".codex")
         "/etc/cron.d",
         "/proc/1",
         "/dev/../etc",
+        "~",
+        "~/.ssh",
+        "~/work/..",
+        "..",
+        ".",
+        "",
+        "C:/../..",
     ],
 )
 def test_too_wide(cwd: str) -> None:
@@ -47,8 +54,6 @@ def test_too_wide(cwd: str) -> None:
         "/usr/src/app",
         "/home/alice/.codex/worktrees/3/garden",
         "C:\\garden",
-        "",
-        "..",
         None,
         7,
     ],

@@ -128,6 +128,7 @@ OF_USED = {"id_collision", "diverged"}
 AT_HOME = {
     "database_missing",
     "cwd_missing",
+    "directory_wide",
     "provider_not_configured",
     "tools_offered",
     "instructions_unusual",

@@ -16,9 +16,8 @@ from .errors import SyncError, told
 from .journal.log import TransactionLog
 from .locks import codex_thread_lock
 from .model import RESULT_OF, Result, SessionOutcome, SessionPlan, Transcript
-from .places.adaptation import AS_IT_IS, Adaptation
-from .policy import Policy
 from .staging import Staged, Stager
+from .terms import Terms
 
 BATCH_BYTES = 64 << 20
 
@@ -32,21 +31,12 @@ class Writer:
     home: CodexHome
     log: TransactionLog
     database: StateDb | None
-    policy: Policy
-    adaptation: Adaptation = AS_IT_IS
-    legacy_only: bool = False
+    terms: Terms
     progress: Progress | None = None
 
     def run(self, plans: Sequence[SessionPlan]) -> Iterator[SessionOutcome]:
         """Write the sessions; yields what became of each, in order."""
-        stager = Stager(
-            self.home,
-            self.log.staged,
-            self.policy,
-            self.adaptation,
-            self.legacy_only,
-            self.progress,
-        )
+        stager = Stager(self.home, self.log.staged, self.terms, self.progress)
         committer = Committer(self.home, self.log, self.database, self)
         for batch in _batches(plans):
             if committer.broken is not None:
@@ -69,14 +59,7 @@ class Writer:
 
     def operations(self, items: Sequence[Staged]) -> Iterable[Pair]:
         """What puts staged sessions in place."""
-        changes = Changes(
-            self.home,
-            self.database,
-            self.policy,
-            self.adaptation,
-            self.legacy_only,
-            self.log.transaction_id,
-        )
+        changes = Changes(self.home, self.database, self.terms, self.log.transaction_id)
         return changes.operations(items)
 
     def discard(self, item: Staged) -> None:

@@ -32,9 +32,8 @@ from .lineage.sidecar import (
 )
 from .model import HistoryMode, RolloutFile, Row
 from .package.sessions import EDGES
-from .places.adaptation import Adaptation
-from .policy import Policy
 from .staging import Staged
+from .terms import Terms
 
 Pair = tuple[str, AnyOperation]
 """A session's id in the package, and a change made for it."""
@@ -46,9 +45,7 @@ class Changes:
 
     home: CodexHome
     database: StateDb | None
-    policy: Policy
-    adaptation: Adaptation
-    legacy_only: bool
+    terms: Terms
     transaction_id: str
 
     def operations(self, staged: Sequence[Staged]) -> Iterator[Pair]:
@@ -147,8 +144,8 @@ class Changes:
                 known, one.transcript, session.row, path=path, follow=target.metadata
             )
         last = one.transcript.facts.last_cwd
-        here = self.adaptation.settled(last, one.plan.cwd)
-        mode: HistoryMode = "legacy" if self.legacy_only else one.transcript.mode
+        here = self.terms.adaptation.settled(last, one.plan.cwd)
+        mode: HistoryMode = "legacy" if self.terms.legacy_only else one.transcript.mode
         placed = Placed(
             target.session_id,
             path,
@@ -159,7 +156,7 @@ class Changes:
             mode,
         )
         told = here.row(session.row) if session.row else None
-        policy = None if self.policy.trusted else self.policy.approval_policy
+        policy = None if self.terms.policy.trusted else self.terms.policy.approval_policy
         return thread_row(database.columns("threads"), one.transcript, told, placed, policy)
 
     def _tools(self, staged: Sequence[Staged], database: StateDb) -> Iterator[Pair]:

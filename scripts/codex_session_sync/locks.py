@@ -94,8 +94,8 @@ def codex_thread_lock(home: Path, session_id: str) -> Iterator[None]:
     """Hold the lock under which Codex writes to one session.
 
     Raises SessionError ``session_busy`` if Codex has the session open, HomeError ``not_a_file`` if
-    the lock is no file. Releases before 0.147 take
-    no such lock and have no folder for it; nothing is locked then.
+    the lock is no file. Releases before 0.147 take no such lock and have no folder for it;
+    nothing is locked then.
     """
     folder = home / "thread-writer-locks"
     if sys.platform == "win32" or not folder.is_dir():

@@ -70,6 +70,9 @@ RESULT_OF = {
 }
 """What a writing action comes to when it succeeds."""
 
+NEW_HERE = (Action.IMPORT, Action.BRANCH)
+"""The actions after which a session is here that was not."""
+
 
 SKILL = "skill:"
 """What the journal puts before a skill's name where a session's id would be."""

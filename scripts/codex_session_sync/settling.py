@@ -10,14 +10,11 @@ from dataclasses import dataclass, replace
 
 from .codex.thread_row import provider_of
 from .local import LocalSessions
-from .model import Action, Json, Notice, Plan, SessionPlan
+from .model import NEW_HERE, Action, Json, Notice, Plan, SessionPlan
 from .places.adaptation import AS_IT_IS, Adaptation
 from .places.directories import Directory
 from .places.rules import Rules
 from .places.standing import is_here
-
-NEW_HERE = (Action.IMPORT, Action.BRANCH)
-"""The actions after which a session is here that was not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,7 @@ from .compose import Sink, Written, compose
 from .continuation import Continuation
 from .localize import Identity, Rewriter
 from .model import Action, SessionPlan, Target, Transcript, brings_metadata_only
-from .places.adaptation import Adaptation
-from .policy import Policy
+from .terms import Terms
 
 Progress = Callable[[int], None]
 
@@ -52,9 +51,7 @@ class Stager:
 
     home: CodexHome
     folder: Path
-    policy: Policy
-    adaptation: Adaptation
-    legacy_only: bool = False
+    terms: Terms
     progress: Progress | None = None
     _numbers: count[int] = field(default_factory=count)
 
@@ -66,10 +63,12 @@ class Stager:
         transcript = self._at_hand(transcript)
         identity = Identity(target.session_id, target.branch_of, target.moved)
         if target.local is not None:
-            adapted = self.adaptation.staying(plan.cwd, transcript.meta, target.local.meta)
+            adapted = self.terms.adaptation.staying(plan.cwd, transcript.meta, target.local.meta)
         else:
-            adapted = self.adaptation.settled(transcript.facts.last_cwd, plan.cwd)
-        rewriter = Rewriter(transcript, self.policy, identity, adapted, self.home, self.legacy_only)
+            adapted = self.terms.adaptation.settled(transcript.facts.last_cwd, plan.cwd)
+        rewriter = Rewriter(
+            transcript, self.terms.policy, identity, adapted, self.home, self.terms.legacy_only
+        )
         name = str(next(self._numbers))
         if brings_metadata_only(plan):
             return self._unextended(plan, target, rewriter, name)

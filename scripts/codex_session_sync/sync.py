@@ -20,6 +20,7 @@ from .errors import HomeError
 from .following import UNKNOWN_HOME
 from .journal.log import Journal
 from .model import (
+    NEW_HERE,
     RESULT_OF,
     RESULT_OF_SKILL,
     Action,
@@ -33,16 +34,12 @@ from .model import (
     SessionPlan,
     brings_metadata_only,
 )
-from .places.rules import NO_RULES, Rules
-from .policy import Policy
 from .recovery import require_none_interrupted
 from .skills.comparing import SkillPlan, journaled
 from .skills.installing import Installer, SkillOutcome, in_order
+from .terms import Terms
 
 Progress = Callable[[int], None]
-
-NEW = (Action.IMPORT, Action.BRANCH)
-"""The actions that make a session."""
 
 JOURNALED = (
     "session_id",
@@ -66,21 +63,6 @@ class Execution:
     outcomes: tuple[SessionOutcome, ...]
     notices: tuple[Notice, ...]
     skills: tuple[SkillOutcome, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """On what terms a plan is executed.
-
-    ``policy`` says what packages may bring along, ``rules``, those of the plan, which directories
-    and providers stand for theirs (they are remembered for its source), ``reads`` in which form
-    sessions are written; ``skills`` are installed with it.
-    """
-
-    policy: Policy
-    rules: Rules = NO_RULES
-    reads: Readable = UNKNOWN
-    skills: Sequence[SkillPlan] = ()
 
 
 def execute(
@@ -111,7 +93,7 @@ def execute(
     with open_for_writing(home.state_db, beside) as database:
         if database is not None:
             database.require_writable()
-            require_fitting(database, [p.session.row or {} for p in plan.with_action(*NEW)])
+            require_fitting(database, [p.session.row or {} for p in plan.with_action(*NEW_HERE)])
         outcomes: dict[str, SessionOutcome] = {}
         with transaction(
             home,
@@ -124,15 +106,7 @@ def execute(
             **more,
         ) as log:
             try:
-                writer = Writer(
-                    home,
-                    log,
-                    database,
-                    terms.policy,
-                    terms.rules.adaptation,
-                    terms.reads.legacy_only,
-                    progress,
-                )
+                writer = Writer(home, log, database, terms, progress)
                 for outcome in writer.run(writing):
                     outcomes[outcome.plan.session.session_id] = outcome
                 installed += Installer(home, log).run(skills)
@@ -198,9 +172,8 @@ def session_json(
 
 def _is_converted(plan: SessionPlan) -> bool:
     """Whether the plan writes a paginated session whole."""
-    return (
-        plan.action in NEW and plan.transcript is not None and plan.transcript.mode == "paginated"
-    )
+    transcript = plan.transcript
+    return plan.action in NEW_HERE and transcript is not None and transcript.mode == "paginated"
 
 
 def reading_notices(plan: Plan, reads: Readable) -> tuple[Notice, ...]:

@@ -22,7 +22,8 @@ from codex_session_sync.packing.secrets import SecretScan
 from codex_session_sync.packing.selection import Filters, select
 from codex_session_sync.plan import make_plan
 from codex_session_sync.policy import Policy
-from codex_session_sync.sync import Terms, execute
+from codex_session_sync.sync import execute
+from codex_session_sync.terms import Terms
 from codex_session_sync.unpacking import with_transcripts
 from codex_session_sync.verdict import Choices, Collision
 from model.homes import Held, Home, new_id

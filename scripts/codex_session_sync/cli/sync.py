@@ -34,7 +34,6 @@ from ..skills.comparing import plan_skills, skill_json, skill_notices
 from ..skills.installing import in_order
 from ..sync import (
     Execution,
-    Terms,
     counts,
     execute,
     is_idle,
@@ -42,6 +41,7 @@ from ..sync import (
     reading_notices,
     session_json,
 )
+from ..terms import Terms
 from ..trust import judged
 from ..unpacking import with_transcripts
 from ..verdict import Choices, Collision, Diverged

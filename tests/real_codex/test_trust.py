@@ -191,6 +191,10 @@ ARMS: dict[str, Arm] = {
 }
 
 
+WIDE = "directory"
+"""How the names of arms end that choose a directory where nothing may be writable."""
+
+
 def write(path: Path, found: list[Json]) -> None:
     """Write records; of one marked so the kind is spelt with an escape."""
     lines = []
@@ -273,16 +277,21 @@ def reader(source: Source, target: Path, model: ModelServer) -> CodexHome:
     ).prepare()
 
 
-def is_held(app: AppServer, source: Source, home: CodexHome, name: str, session: str) -> Json:
-    """Resume a session, have its model try to write outside; returns the request of that turn."""
+def is_held(
+    app: AppServer, source: Source, home: CodexHome, name: str, session: str, wide: str = WIDE
+) -> Json:
+    """Resume a session, have its model try to write outside; returns the request of that turn.
+
+    Nothing is writable to sessions whose name ends so.
+    """
     before = len(home.server.requests)
     taken_up = app.resume(session)
-    wide = name.endswith("directory")
+    closed = name.endswith(wide)
     assert taken_up["approvalPolicy"] == "on-request", name
-    assert taken_up["sandbox"]["type"] == ("readOnly" if wide else "workspaceWrite"), name
+    assert taken_up["sandbox"]["type"] == ("readOnly" if closed else "workspaceWrite"), name
     assert taken_up["approvalsReviewer"] == "user", name
     assert taken_up["activePermissionProfile"] in (None, {"id": ":workspace", "extends": None})
-    assert taken_up["runtimeWorkspaceRoots"] == ([] if wide else [str(home.project)]), name
+    assert taken_up["runtimeWorkspaceRoots"] == ([] if closed else [str(home.project)]), name
     assert taken_up.get("disabledPluginIds", []) == [], name
     assert len(home.server.requests) == before, f"{name} asked its model for itself"
     mark = home.home.parent / f"{session}-written"
@@ -305,10 +314,12 @@ def keeps(request: Json, *said: str) -> None:
         assert f'"answer to: {one}"' in text
 
 
-def require_held(source: Source, home: CodexHome, ids: dict[str, str], *turns: str) -> None:
+def require_held(
+    source: Source, home: CodexHome, ids: dict[str, str], *turns: str, wide: str = WIDE
+) -> None:
     with app_server(home) as app:
         for name, session in ids.items():
-            request = is_held(app, source, home, name, session)
+            request = is_held(app, source, home, name, session, wide)
             if name not in FORGETS:
                 keeps(request, *(f"{name}: {turn}" for turn in turns))
             if name == "paginated speaking":
@@ -328,7 +339,7 @@ def test_imports(source: Source, model: ModelServer, tmp_path: Path) -> None:
         for name, session in source.ids.items():
             again = app.resume(session)
             assert again["approvalPolicy"] == "on-request", name
-            if "directory" not in name:
+            if not name.endswith(WIDE):
                 forks[name] = app.fork(session)
     with app_server(home) as app:
         for name, session in forks.items():
@@ -347,10 +358,10 @@ def assert_told(source: Source, answer: Answer) -> None:
             assert "disabled_plugin_ids" in removed
         if arm in ("head", "second_head"):
             assert removed >= {"runtime_workspace_roots", "selected_capability_roots"}
-        if arm.endswith("directory") or arm == "escaped":
+        if arm.endswith(WIDE) or arm == "escaped":
             assert "runtime_workspace_roots" in removed
         assert kind in KINDS
-    wide = {session for name, session in source.ids.items() if name.endswith("directory")}
+    wide = {session for name, session in source.ids.items() if name.endswith(WIDE)}
     assert answer.warnings["directory_wide"] == wide
     assert {"instructions_unusual", "tools_offered"} <= set(answer.warnings)
 
@@ -366,9 +377,7 @@ def test_fast_forwards(source: Source, model: ModelServer, tmp_path: Path) -> No
 def without_heads(ids: dict[str, str]) -> dict[str, str]:
     """A fast-forward brings no head: directory and instructions are those of the local copy."""
     return {
-        name: session
-        for name, session in ids.items()
-        if not name.endswith(("directory", " speaking"))
+        name: session for name, session in ids.items() if not name.endswith((WIDE, " speaking"))
     }
 
 
@@ -403,7 +412,8 @@ def test_branches(source: Source, model: ModelServer, tmp_path: Path) -> None:
         names[session]: str(told["local_session_id"]) for session, told in answer.sessions.items()
     }
     assert all(len(files_of(home.home, branch)) == 1 for branch in branches.values())
-    require_held(source, home, branches, "one", "two")
+    # A directory that is not here, as ~ and .. are not, is that of the local session for a branch.
+    require_held(source, home, branches, "one", "two", wide=" directory")
 
 
 def test_the_old_release(source: Source, model: ModelServer, tmp_path: Path) -> None:

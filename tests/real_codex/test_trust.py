@@ -14,7 +14,7 @@ import pytest
 
 from codexbed import LEGACY, AppServer, CodexHome, ModelServer, function_call, records
 from codexbed.making import next_second, talk
-from real_codex.arming import FULL_ACCESS, MARK, app_server, make_plugin, roots
+from real_codex.arming import FULL_ACCESS, MARK, PLUGIN, app_server, make_plugin, roots
 from real_codex.syncing import Answer, call, file_of, files_of, shared, sync
 
 Json = dict[str, Any]
@@ -264,6 +264,18 @@ def source(base: Path, model: ModelServer) -> Source:
     return shared(base, "trust", make)[1]
 
 
+def rearmed(source: Source, folder: Path) -> Source:
+    """A copy whose sessions name programs in ``folder``, not those of the other tests."""
+    shutil.copytree(source.home, folder / "home")
+    make_plugin(folder)
+    for path in (folder / "home" / "sessions").rglob("*.jsonl"):
+        text = path.read_text(encoding="utf-8")
+        for name in (PLUGIN, MARK):
+            text = text.replace(str(source.folder / name), str(folder / name))
+        path.write_text(text, encoding="utf-8", newline="")
+    return Source(folder, source.ids)
+
+
 def reader(source: Source, target: Path, model: ModelServer) -> CodexHome:
     """A home whose owner wants to be asked, and lets nothing be written but in the workspace."""
     return CodexHome(
@@ -452,6 +464,7 @@ def test_they_would_act_if_they_were_trusted(
     source: Source, model: ModelServer, tmp_path: Path
 ) -> None:
     home = reader(source, tmp_path / "home", model)
+    source = rearmed(source, tmp_path / "source")
     ids = {name: source.ids[name] for name in ACTING}
     limits = [text for session in ids.values() for text in ("--session", session)]
     answer = sync(home, source.home, "--trust-package", *limits)

@@ -18,6 +18,9 @@ _READ = (
 )
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
+BUFFER_BYTES = 1 << 16
+"""What is read at once of a file that is read line by line."""
+
 
 class NotAFileError(OSError):
     """What lies there is a link, a folder, a pipe or a device; ``strerror`` says it in words."""
@@ -39,7 +42,7 @@ def open_regular(path: Path, *, follow: bool = False) -> BufferedReader:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise _no_file(path, "it is not a regular file")
-    return os.fdopen(descriptor, "rb")
+    return os.fdopen(descriptor, "rb", BUFFER_BYTES)
 
 
 def read_regular(path: Path, *, follow: bool = False) -> bytes:

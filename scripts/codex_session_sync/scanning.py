@@ -32,6 +32,12 @@ Progress = Callable[[int], None]
 
 REWRITTEN = frozenset({META, TURN_CONTEXT})
 
+_TELLING = frozenset({"token_count", "item_completed", "user_message", SETTINGS_APPLIED})
+"""The events that facts are gathered from."""
+
+_STEP = 1 << 20
+"""Bytes after which progress is told."""
+
 
 @dataclass(slots=True)
 class Gathering:
@@ -51,34 +57,24 @@ class Gathering:
     tokens: int = 0
     last_ordinal: int | None = None
 
-    def note(self, record: Json, *, inherited: bool) -> None:
-        """Take in one record, of the session itself or of another that it continues."""
-        self.records += 1
-        self.last_timestamp = record["timestamp"]
-        payload = record["payload"]
-        if record["type"] == EVENT:
-            self._note_event(payload, inherited)
-        elif record["type"] == TURN_CONTEXT:
-            self.last_cwd = _text(payload.get("cwd")) or self.last_cwd
-            self.model = _text(payload.get("model")) or self.model
-            self.reasoning_effort = _text(payload.get("effort")) or self.reasoning_effort
+    def note_turn_context(self, payload: Json) -> None:
+        """Take in what a turn begins with."""
+        self.last_cwd = _text(payload.get("cwd")) or self.last_cwd
+        self.model = _text(payload.get("model")) or self.model
+        self.reasoning_effort = _text(payload.get("effort")) or self.reasoning_effort
 
-    def _note_event(self, payload: Json, inherited: bool) -> None:
-        match payload:
-            case {"type": "user_message", "message": str(text)}:
-                self._note_user(text, inherited)
-            case {
-                "type": "item_completed",
-                "item": {"type": "UserMessage", "content": list(parts)},
-            }:
+    def note_event(self, kind: object, payload: Json, *, inherited: bool) -> None:
+        """Take in an event of this kind; ``inherited``: of another session."""
+        match kind, payload:
+            case "token_count", {"info": {"total_token_usage": {"total_tokens": int(total)}}}:
+                if not inherited and 0 <= total < 1 << 63:
+                    self.tokens = int(total)
+            case "item_completed", {"item": {"type": "UserMessage", "content": list(parts)}}:
                 self._note_user(_joined(parts), inherited)
-            case {"type": "thread_settings_applied", "thread_settings": {"cwd": str(cwd)}} if cwd:
+            case "user_message", {"message": str(text)}:
+                self._note_user(text, inherited)
+            case "thread_settings_applied", {"thread_settings": {"cwd": str(cwd)}} if cwd:
                 self.last_cwd = cwd
-            case {
-                "type": "token_count",
-                "info": {"total_token_usage": {"total_tokens": int(total)}},
-            } if not inherited and 0 <= total < 1 << 63:
-                self.tokens = int(total)
 
     def _note_user(self, text: str, inherited: bool) -> None:
         self.turns += 1
@@ -127,11 +123,7 @@ class Pass:
     def read(self, part: Slice, *, own: bool) -> ScannedSlice:
         """Read one slice up to its end."""
         reading = _SliceReading(self, part, own)
-        for line in lines_of(part, self.session_id):
-            if reading.stops_before(line):
-                break
-            if self.progress:
-                self.progress(len(line.data))
+        reading.run(lines_of(part, self.session_id))
         found = reading.finish()
         self.size += found.size
         return found
@@ -155,19 +147,27 @@ class _SliceReading:
             None if part.file.thread_id == pass_.session_id else part.file.thread_id.encode("ascii")
         )
 
-    def stops_before(self, line: Line) -> bool:
-        """Take in a line of the slice; True, and nothing taken, for the first one beyond it."""
-        record = parse_record(line.data)
-        if is_beyond(self._part, line, record):
-            self._ended = True
-            return True
-        if record is None:
-            self._note_bad(line)
-        else:
-            self._note(line, record)
-        self._digest.update(line.data)
-        self._size = line.offset + len(line.data)
-        return False
+    def run(self, lines: Iterator[Line]) -> None:
+        """Take in the lines of the slice, up to the first one beyond it."""
+        part, digest, told = self._part, self._digest, 0
+        bounded = part.limit is not None or part.end is not None
+        progress = self._pass.progress
+        for line in lines:
+            record = parse_record(line.data)
+            if bounded and is_beyond(part, line, record):
+                self._ended = True
+                break
+            if record is None:
+                self._note_bad(line)
+            else:
+                self._note(line, record)
+            digest.update(line.data)
+            self._size = line.offset + len(line.data)
+            if progress and self._size - told >= _STEP:
+                progress(self._size - told)
+                told = self._size
+        if progress:
+            progress(self._size - told)
 
     def _note_bad(self, line: Line) -> None:
         facts = self._pass.facts
@@ -181,37 +181,55 @@ class _SliceReading:
         self._edit(line, EditKind.DROP, bad=True)
 
     def _note(self, line: Line, record: Json) -> None:
+        """Take in a record. What most records are comes first: this is where time is spent."""
+        pass_ = self._pass
+        facts, kind = pass_.facts, record["type"]
+        end = pass_.size + line.offset + len(line.data)
         ordinal = record.get("ordinal")
-        if isinstance(ordinal, int):
-            self._ordinal = self._pass.facts.last_ordinal = ordinal
-        if is_entry(record):
-            self._pass.fingerprinter.add(record, self._pass.size + line.offset + len(line.data))
-            self._pass.tail.clear()
-        else:
-            self._pass.tail.append(record_key(record))
-            if record["type"] == EVENT and not self._pass.paginated:
-                self._pass.fingerprinter.note_event(record["payload"])
+        if ordinal is not None:
+            self._ordinal = facts.last_ordinal = ordinal
         if self._head is None:
             self._head = line.offset
-        if record["type"] != META or line.offset == self._head:
-            self._pass.facts.note(record, inherited=self._foreign is not None)
-        kind = self._edit_kind(line, record)
-        if kind is not None:
-            self._edit(line, kind)
-        if kind != EditKind.DROP:
-            claims.note(self._pass.claims, record, self._pass.size + line.offset + len(line.data))
+        edit = self._edit_kind(line, record)
+        if kind == META and line.offset != self._head:
+            pass_.tail.append(record_key(record))
+        else:
+            facts.records += 1
+            facts.last_timestamp = record["timestamp"]
+            if is_entry(record):
+                pass_.fingerprinter.add(record, end)
+                pass_.tail.clear()
+            else:
+                pass_.tail.append(record_key(record))
+                self._note_other(kind, record["payload"])
+        if edit is not None:
+            self._edit(line, edit)
+        if edit != EditKind.DROP:
+            claims.note(pass_.claims, record, end)
+
+    def _note_other(self, kind: str, payload: Json) -> None:
+        pass_ = self._pass
+        if kind == EVENT:
+            event = payload.get("type")
+            if event in _TELLING:
+                pass_.facts.note_event(event, payload, inherited=self._foreign is not None)
+            if not pass_.paginated:
+                pass_.fingerprinter.note_event(payload)
+        elif kind == TURN_CONTEXT:
+            pass_.facts.note_turn_context(payload)
 
     def _edit_kind(self, line: Line, record: Json) -> EditKind | None:
-        kind: Any = record["type"]
+        """What has to be done to a record where it is written; see EditKind."""
+        pass_, kind = self._pass, record["type"]
         if kind == META and (line.offset == self._head or not self._own):
             return EditKind.DROP
-        if self._pass.numbering:
+        if pass_.numbering:
             return EditKind.NUMBERED
-        if kind in REWRITTEN or not line.ended:
+        if kind in REWRITTEN or not line.data.endswith(b"\n"):
             return EditKind.RECORD
         if kind == EVENT and record["payload"].get("type") == SETTINGS_APPLIED:
             return EditKind.RECORD
-        if self._pass.paginated and not isinstance(record.get("ordinal"), int):
+        if pass_.paginated and record.get("ordinal") is None:
             return EditKind.RECORD
         if self._foreign and kind != RESPONSE_ITEM and self._foreign in line.data:
             return EditKind.RECORD

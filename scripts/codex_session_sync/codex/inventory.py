@@ -8,13 +8,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import zstandard
 
 from ..errors import PackageError, SessionError
 from ..model import HistoryBase, Json, RolloutFile, Slice
-from ..regular import open_regular
+from ..regular import BUFFER_BYTES, open_regular
 from .rollout import META, Line, history_base, parse_name, parse_record, read_lines
 
 if TYPE_CHECKING:
@@ -112,10 +112,11 @@ def open_rollout(file: RolloutFile) -> BinaryIO:
         raise changed(file)
     if not file.compressed:
         return stream
-    reader: BinaryIO = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
+    reader: Any = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
         stream, read_across_frames=True, closefd=True
     )
-    return reader if file.expands_to is None else io.BufferedReader(_Bounded(reader, file))
+    raw = reader if file.expands_to is None else _Bounded(reader, file)
+    return io.BufferedReader(raw, BUFFER_BYTES)
 
 
 class _Bounded(io.RawIOBase):

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from functools import partial
+from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
@@ -40,8 +41,6 @@ MAX_ORDINAL = (1 << 64) - 1
 
 MAX_DEPTH = 127
 """How deep Codex reads objects and arrays in each other, the record itself being the first."""
-
-_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"{["))
 
 _SHOWN = {
     "user_message": "UserMessage",
@@ -78,8 +77,7 @@ class RolloutName:
         return self.stamp[0:4], self.stamp[5:7], self.stamp[8:10]
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line of a rollout: where it begins, its bytes with the newline, if it has one."""
 
     offset: int
@@ -125,33 +123,28 @@ def read_lines(stream: BinaryIO, session_id: str) -> Iterator[Line]:
 
     Raises SessionError (``transcript_line_too_long``) past MAX_LINE_BYTES.
     """
-    offset = 0
-    pending = b""
-    while chunk := stream.read(_CHUNK):
-        parts = (pending + chunk if pending else chunk).split(b"\n")
-        pending = parts.pop()
-        empty = 0
-        for part in parts:
-            if not part:
-                empty += 1
+    offset = empty = 0
+    for data in iter(partial(stream.readline, MAX_LINE_BYTES + 2), b""):
+        if data == b"\n":
+            empty += 1
+            if empty < _CHUNK:
                 continue
-            if empty:
-                yield Line(offset, b"\n" * empty)
-                offset, empty = offset + empty, 0
-            yield Line(offset, part + b"\n")
-            offset += len(part) + 1
         if empty:
             yield Line(offset, b"\n" * empty)
-            offset += empty
-        if len(pending) > MAX_LINE_BYTES:
+            offset, empty = offset + empty, 0
+            if data == b"\n":
+                continue
+        if len(data) > MAX_LINE_BYTES + 1:
             raise SessionError(
                 "transcript_line_too_long",
                 f"a record at byte {offset} is longer than {MAX_LINE_BYTES >> 20} MiB",
                 hint="no Codex release writes such records; look at the file by hand",
                 session_id=session_id,
             )
-    if pending:
-        yield Line(offset, pending)
+        yield Line(offset, data)
+        offset += len(data)
+    if empty:
+        yield Line(offset, b"\n" * empty)
 
 
 def parse_record(data: bytes) -> Json | None:
@@ -160,15 +153,17 @@ def parse_record(data: bytes) -> Json | None:
         record = orjson.loads(data)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(record, dict) or not isinstance(record.get("payload"), dict):
+    if type(record) is not dict or type(record.get("payload")) is not dict:
         return None
-    if not isinstance(record.get("type"), str) or not isinstance(record.get("timestamp"), str):
+    if type(record.get("type")) is not str or type(record.get("timestamp")) is not str:
         return None
     ordinal = record.get("ordinal")
     if ordinal is not None and (type(ordinal) is not int or ordinal < 0):
         return None
-    brackets = len(data.translate(None, _ALL_BUT_BRACKETS))
-    return None if brackets > MAX_DEPTH and _too_deep(record) else record
+    # So deep a record has as many brackets, each of which closes.
+    if len(data) > 2 * MAX_DEPTH and data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+        return None if _too_deep(record) else record
+    return record
 
 
 def _too_deep(record: Json) -> bool:

@@ -48,14 +48,17 @@ def canonical_entry(record: Json) -> bytes:
     ``record`` is a parsed entry. Three lines: type, timestamp, payload as JSON with sorted keys, no
     spaces and UTF-8 text, every id in it masked.
     """
-    value = record["payload"]
-    if record["type"] == COMPACTED:
+    value, kind = record["payload"], record["type"]
+    if kind == COMPACTED:
         value = {key: value[key] for key in COMPACTED_KEYS if value.get(key) is not None}
+        mask_cwd = _mask_history
+    else:
+        mask_cwd = _mask_message
     payload = _canonical_json(value)
-    if b"<cwd>" in payload:
-        mask_cwd = _mask_history if record["type"] == COMPACTED else _mask_message
+    # Beside compactions only a user's message may have it masked; the search takes its time.
+    if (kind == COMPACTED or value.get("role") == "user") and b"<cwd>" in payload:
         payload = _canonical_json(mask_cwd(value))
-    return f"{record['type']}\n{record['timestamp']}\n".encode() + mask_ids(payload)
+    return f"{kind}\n{record['timestamp']}\n".encode() + mask_ids(payload)
 
 
 def mask_ids(data: bytes) -> bytes:

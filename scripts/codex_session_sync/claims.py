@@ -61,9 +61,9 @@ def claims_of(record: Json) -> Iterator[Json]:
 def note(found: dict[bytes, int], record: Json, end: int) -> None:
     """Add what a record says to what was found, with the byte at which it was said last."""
     kind = record["type"]
-    if kind not in _TELLING or (
-        kind == EVENT and record["payload"].get("type") != SETTINGS_APPLIED
-    ):
+    if kind not in _TELLING:
+        return
+    if kind == EVENT and record["payload"].get("type") != SETTINGS_APPLIED:
         return
     for claim in claims_of(record):
         text = orjson.dumps(claim, option=orjson.OPT_SORT_KEYS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from pathlib import Path
 
 from .errors import HomeError
@@ -42,7 +42,7 @@ def open_regular(path: Path, *, follow: bool = False) -> BufferedReader:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise _no_file(path, "it is not a regular file")
-    return os.fdopen(descriptor, "rb", BUFFER_BYTES)
+    return BufferedReader(FileIO(descriptor), BUFFER_BYTES)
 
 
 def read_regular(path: Path, *, follow: bool = False) -> bytes:

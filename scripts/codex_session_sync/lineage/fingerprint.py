@@ -51,13 +51,11 @@ def canonical_entry(record: Json) -> bytes:
     value, kind = record["payload"], record["type"]
     if kind == COMPACTED:
         value = {key: value[key] for key in COMPACTED_KEYS if value.get(key) is not None}
-        mask_cwd = _mask_history
-    else:
-        mask_cwd = _mask_message
     payload = _canonical_json(value)
     # Beside compactions only a user's message may have it masked; the search takes its time.
     if (kind == COMPACTED or value.get("role") == "user") and b"<cwd>" in payload:
-        payload = _canonical_json(mask_cwd(value))
+        value = _mask_history(value) if kind == COMPACTED else _mask_message(value)
+        payload = _canonical_json(value)
     return f"{kind}\n{record['timestamp']}\n".encode() + mask_ids(payload)
 
 

@@ -1,10 +1,19 @@
-"""What all tests share: how hypothesis searches."""
+"""What all tests share: how hypothesis searches, a cache of their own and what it must hold."""
 
 from __future__ import annotations
 
+import atexit
 import os
+import tempfile
+from collections.abc import Sequence
+from typing import Any
 
 from hypothesis import HealthCheck, settings
+
+from codex_session_sync import transcript
+from codex_session_sync.model import HistoryMode, Slice
+from codex_session_sync.scan_cache import VARIABLE
+from codex_session_sync.scan_state import State, dump
 
 # On a busy machine examples are slow to make, and none is slow for a reason of its own.
 settings.register_profile("developing", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -12,3 +21,20 @@ settings.register_profile(
     "ci", settings.get_profile("developing"), derandomize=True, database=None, print_blob=True
 )
 settings.load_profile("ci" if os.environ.get("CI") else "developing")
+
+_CACHE = tempfile.TemporaryDirectory(prefix="codex-session-sync-cache-")
+atexit.register(_CACHE.cleanup)
+os.environ[VARIABLE] = _CACHE.name
+
+_state = transcript._state
+
+
+def _compared(slices: Sequence[Slice], mode: HistoryMode, progress: Any) -> State:
+    """Whatever the cache has of a session, in any test, a scan from the start finds the same."""
+    found = _state(slices, mode, progress)
+    assert dump(found) == dump(transcript._read(slices, mode, None))
+    return found
+
+
+_compared.__wrapped__ = _state  # type: ignore[attr-defined]
+transcript._state = _compared

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from . import commit
+from . import commit, scan_cache
 from .changes import Changes
 from .codex.home import CodexHome
+from .codex.inventory import rollout_file
 from .codex.state_db import StateDb
 from .commit import Committer, Pair
 from .durable import sync_all
 from .errors import SyncError, told
+from .foreseen import remember
 from .journal.log import TransactionLog
 from .locks import codex_thread_lock
 from .model import RESULT_OF, Result, SessionOutcome, SessionPlan, Transcript
@@ -38,6 +41,7 @@ class Writer:
         """Write the sessions; yields what became of each, in order."""
         stager = Stager(self.home, self.log.staged, self.terms, self.progress)
         committer = Committer(self.home, self.log, self.database, self)
+        foreseen: list[Staged] = []
         for batch in _batches(plans):
             if committer.broken is not None:
                 yield from (_failed(plan, committer.broken) for plan in batch)
@@ -52,6 +56,23 @@ class Writer:
                         yield _failed(plan, error)
                 for one, problem in committer.commit(staged):
                     yield _written(one) if problem is None else _failed(one.plan, problem)
+                    if problem is None and one.foreseen is not None:
+                        foreseen.append(one)
+        self._remember(foreseen)
+
+    def _remember(self, placed: Sequence[Staged]) -> None:
+        """Keep in the cache what scans will find of the transcripts that were written."""
+        if placed:
+            time.sleep(scan_cache.SETTLED_NS / 1e9)
+        for one in placed:
+            path = self.home.path / one.path
+            file = rollout_file(path, path.name, one.size, one.mtime_ns, archived=False)
+            assert file is not None
+            assert one.foreseen is not None
+            assert one.written is not None
+            state = one.foreseen.state(file, one.size, one.written.sha256)
+            if state is not None:
+                remember(state, path, one.size, one.mtime_ns)
 
     def settle(self, items: Sequence[Staged]) -> None:
         """Make the staged files durable."""

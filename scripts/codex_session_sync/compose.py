@@ -23,6 +23,7 @@ from .codex.rollout import (
     parse_record,
     read_lines,
 )
+from .foreseen import Foreseen
 from .lineage.fingerprint import Fingerprinter, is_entry
 from .localize import Rewriter
 from .model import EditKind, Json, RolloutFile, ScannedSlice
@@ -43,8 +44,11 @@ def compose(
     target: BinaryIO,
     progress: Callable[[int], None] | None = None,
     look: Callable[[bytes], None] | None = None,
+    foreseen: Foreseen | None = None,
 ) -> Written:
     """Write the rewriter's transcript to ``target``; ``look`` is shown what is written.
+
+    ``foreseen`` is told of what is written otherwise than it was.
 
     Raises SessionError ``package_changed`` if the files are not as they were scanned.
     """
@@ -58,7 +62,7 @@ def compose(
         sink.write(dump_record(head))
         for number, part in enumerate(transcript.slices):
             rewriter.enter(part.slice.file)
-            _copy(part, rewriter, sink, first=number == 0)
+            _copy(part, rewriter, sink, foreseen, first=number == 0)
     return Written(sink.size, sink.digest.hexdigest())
 
 
@@ -88,7 +92,9 @@ class Sink:
             self._progress(len(data))
 
 
-def _copy(part: ScannedSlice, rewriter: Rewriter, sink: Sink, *, first: bool) -> None:
+def _copy(
+    part: ScannedSlice, rewriter: Rewriter, sink: Sink, foreseen: Foreseen | None, *, first: bool
+) -> None:
     """Copy one slice, edits applied, and check that it is the slice that was scanned."""
     fills = not first and EditKind.NUMBERED not in part.edits[2::3]
     if rewriter.renamed:
@@ -104,13 +110,18 @@ def _copy(part: ScannedSlice, rewriter: Rewriter, sink: Sink, *, first: bool) ->
             place = offset + length
             if kind == EditKind.DROP and not (fills and length <= MAX_LINE_BYTES):
                 _copy_raw(source, length, digest.update, None, part.slice.file)
+                if foreseen:
+                    foreseen.dropped(offset, length, sink.size)
                 continue
             line = _read_exactly(source, length, part.slice.file)
             digest.update(line)
             if kind == EditKind.DROP:
                 sink.write(_in_its_place(line))
                 continue
-            sink.write(_rewritten(line, kind, rewriter, part.slice.file))
+            data = _rewritten(line, kind, rewriter, part.slice.file)
+            if foreseen:
+                foreseen.rewritten(place, sink.size, data)
+            sink.write(data)
         _copy_raw(source, part.size - place, digest.update, sink, part.slice.file)
     if digest.hexdigest() != part.sha256:
         raise changed(part.slice.file)

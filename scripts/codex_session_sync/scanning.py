@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import zstandard
 
@@ -26,6 +27,9 @@ from .codex.rollout import (
 from .errors import SessionError
 from .lineage.fingerprint import Fingerprinter, is_entry
 from .model import EditKind, Facts, Json, ScannedSlice, Slice
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Digest
 
 Progress = Callable[[int], None]
 """Told of bytes read, as they are read."""
@@ -104,6 +108,18 @@ class Gathering:
         )
 
 
+class Stop(NamedTuple):
+    """Where reading a slice stopped: last ordinal (-1: none yet), place of the first record,
+    whether the last line was no record, whether there is more that is not of the slice, and whether
+    the last line is whole."""
+
+    ordinal: int = -1
+    head: int | None = None
+    bad: bool = False
+    ended: bool = False
+    whole: bool = True
+
+
 @dataclass(slots=True)
 class Pass:
     """One pass over the slices of a session, oldest first."""
@@ -119,13 +135,39 @@ class Pass:
     claims: dict[bytes, int] = field(default_factory=dict)
     size: int = 0
     """Bytes of the slices read so far."""
+    stops: list[Stop] = field(default_factory=list)
+    """How reading each of the slices that were read ended."""
 
     def read(self, part: Slice, *, own: bool) -> ScannedSlice:
         """Read one slice up to its end."""
         reading = _SliceReading(self, part, own)
         reading.run(lines_of(part, self.session_id))
+        return self._finished(reading)
+
+    def read_on(self, before: ScannedSlice, stop: Stop) -> ScannedSlice | None:
+        """Read what a session's newest file has beyond what was read of it, or of a copy.
+
+        None, and nothing taken in, if it does not begin with that.
+        """
+        if not stop.whole or stop.ended:
+            return None
+        part = before.slice
+        with opened(part) as stream:
+            digest = beginning(stream, before)
+            if digest is None:
+                return None
+            if self.progress:
+                self.progress(before.size)
+            self.size -= before.size
+            reading = _SliceReading(self, part, own=True)
+            reading.take_up(before, stop, digest)
+            reading.run(read_lines(stream, self.session_id, before.size))
+        return self._finished(reading)
+
+    def _finished(self, reading: _SliceReading) -> ScannedSlice:
         found = reading.finish()
         self.size += found.size
+        self.stops.append(reading.stop)
         return found
 
 
@@ -138,18 +180,26 @@ class _SliceReading:
         self._own = own
         self._digest = hashlib.sha256()
         self._edits: array[int] = array("q")
-        self._bad = False
         self._size = 0
-        self._ordinal = -1
-        self._ended = False
-        self._head: int | None = None
+        self._ordinal, self._head, self._bad, self._ended, self._whole = Stop()
         self._foreign = (
             None if part.file.thread_id == pass_.session_id else part.file.thread_id.encode("ascii")
         )
 
+    @property
+    def stop(self) -> Stop:
+        """Where it is."""
+        return Stop(self._ordinal, self._head, self._bad, self._ended, self._whole)
+
+    def take_up(self, before: ScannedSlice, stop: Stop, digest: Digest) -> None:
+        """Be where another reading of the same bytes, of which this is the digest, stopped."""
+        self._digest = digest
+        self._edits, self._size = array("q", before.edits), before.size
+        self._ordinal, self._head, self._bad, self._ended, self._whole = stop
+
     def run(self, lines: Iterator[Line]) -> None:
         """Take in the lines of the slice, up to the first one beyond it."""
-        part, digest, told = self._part, self._digest, 0
+        part, digest, told = self._part, self._digest, self._size
         bounded = part.limit is not None or part.end is not None
         progress = self._pass.progress
         for line in lines:
@@ -163,6 +213,7 @@ class _SliceReading:
                 self._note(line, record)
             digest.update(line.data)
             self._size = line.offset + len(line.data)
+            self._whole = line.ended
             if progress and self._size - told >= _STEP:
                 progress(self._size - told)
                 told = self._size
@@ -261,13 +312,37 @@ class _SliceReading:
         return ScannedSlice(self._part, self._size, self._digest.hexdigest(), self._edits)
 
 
-def lines_of(part: Slice, session_id: str) -> Iterator[Line]:
-    """The lines of a slice's file, those beyond its end too."""
+@contextmanager
+def opened(part: Slice) -> Iterator[BinaryIO]:
+    """The bytes of a slice's file. Raises SessionError where they cannot be decompressed."""
     try:
         with open_rollout(part.file) as stream:
-            yield from read_lines(stream, session_id)
+            yield stream
     except zstandard.ZstdError as error:
         raise invalid(part.file, f"cannot be decompressed: {error}") from error
+
+
+def lines_of(part: Slice, session_id: str) -> Iterator[Line]:
+    """The lines of a slice's file, those beyond its end too."""
+    with opened(part) as stream:
+        yield from read_lines(stream, session_id)
+
+
+def beginning(stream: BinaryIO, known: ScannedSlice) -> Digest | None:
+    """Read as much as is known of a slice: the digest of it, None if it is something else."""
+    digest, left = hashlib.sha256(), known.size
+    while left and (chunk := stream.read(min(left, _STEP))):
+        digest.update(chunk)
+        left -= len(chunk)
+    return digest if not left and digest.hexdigest() == known.sha256 else None
+
+
+def ends_alike(stream: BinaryIO, known: ScannedSlice, stop: Stop, session_id: str) -> bool:
+    """Whether a slice ends behind what is known of it, which was read just now."""
+    line = next(read_lines(stream, session_id, known.size), None)
+    if line is None:
+        return not stop.ended
+    return stop.ended and is_beyond(known.slice, line, parse_record(line.data))
 
 
 def is_beyond(part: Slice, line: Line, record: Json | None) -> bool:

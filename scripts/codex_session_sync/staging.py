@@ -14,6 +14,7 @@ from .codex.inventory import open_rollout
 from .codex.rollout import RolloutName, format_name, parse_time
 from .compose import Sink, Written, compose
 from .continuation import Continuation
+from .foreseen import Foreseen
 from .localize import Identity, Rewriter
 from .model import Action, SessionPlan, Target, Transcript, brings_metadata_only
 from .terms import Terms
@@ -43,6 +44,8 @@ class Staged:
     size: int
     mtime_ns: int
     removed: tuple[str, ...]
+    foreseen: Foreseen | None = None
+    """Of a whole transcript: what a scan will find of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,8 @@ class Stager:
     def _whole(
         self, plan: SessionPlan, target: Target, rewriter: Rewriter, stream: BinaryIO, name: str
     ) -> Staged:
-        written = compose(rewriter, stream, self.progress)
+        foreseen = Foreseen(rewriter.transcript)
+        written = compose(rewriter, stream, self.progress, foreseen=foreseen)
         file = rewriter.transcript.file
         rollout = RolloutName(file.stamp, target.session_id, target.session_id, compressed=False)
         path = self.home.rollout_path(
@@ -119,7 +123,8 @@ class Stager:
             format_name(file.stamp, target.session_id),
             archived=plan.session.archived,
         )
-        return self._staged(plan, target, rewriter, name, path, written, extends=False)
+        staged = self._staged(plan, target, rewriter, name, path, written, extends=False)
+        return replace(staged, foreseen=foreseen)
 
     def _continuation(
         self, plan: SessionPlan, target: Target, rewriter: Rewriter, stream: BinaryIO, name: str

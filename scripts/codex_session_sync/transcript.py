@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from . import scan_cache
 from .codex.inventory import SegmentLookup, invalid, resolve
-from .codex.rollout import (
-    history_mode,
-    parse_record,
-)
+from .codex.rollout import history_mode, parse_record
 from .errors import SessionError
 from .lineage.fingerprint import Fingerprinter, is_entry
 from .model import (
+    HistoryMode,
     Json,
     Notice,
     Outline,
@@ -22,17 +22,87 @@ from .model import (
     Tail,
     Transcript,
 )
-from .scanning import Pass, Progress, is_beyond, lines_of
+from .scan_cache import Key, ScanCache
+from .scan_state import State, dump, load
+from .scanning import Pass, Progress, beginning, ends_alike, is_beyond, lines_of, opened
+
+WORTHWHILE_BYTES = 1 << 14
+"""A shorter file is parsed as fast as it is compared with what is known of another one."""
+
+MOST_EXPANDED = 1 << 62
 
 
 def scan(tip: RolloutFile, lookup: SegmentLookup, progress: Progress | None = None) -> Transcript:
     """Read the session whose newest file is ``tip``; memory does not grow with its size.
 
-    Raises SessionError with ``transcript_invalid``, ``history_base_missing`` or
+    What the cache has of these files, or of a beginning of them, is not parsed again. Raises
+    SessionError with ``transcript_invalid``, ``history_base_missing`` or
     ``transcript_line_too_long``.
     """
     head, slices = resolve(tip, lookup)
-    return _scanned(tip, head["payload"], slices, progress)
+    state = _state(slices, history_mode(head["payload"]), progress)
+    return _transcript(tip, head["payload"], state.pass_, state.scanned)
+
+
+def _state(slices: Sequence[Slice], mode: HistoryMode, progress: Progress | None) -> State:
+    """A whole pass over a session, as far as it is not in the cache; it is afterwards."""
+    cache, asked_ns = scan_cache.current(), time.time_ns()
+    key = scan_cache.key_of(slices)
+    state = _kept(slices, cache, key, progress)
+    if state is not None:
+        return state
+    state = _begun(slices, cache, progress) or _read(slices, mode, progress)
+    if key and key == scan_cache.key_of(slices) and key.settled(asked_ns):
+        name = scan_cache.name_of(slices)
+        cache.keep(key, name, state.scanned[-1].size, dump(state))
+    return state
+
+
+def _kept(
+    slices: Sequence[Slice], cache: ScanCache, key: Key | None, progress: Progress | None
+) -> State | None:
+    """The pass over these very files, if the cache has it."""
+    known = cache.find(key) if key else None
+    state = load(known, slices, progress) if known else None
+    if state and progress:
+        progress(state.pass_.size)
+    return state
+
+
+def _begun(slices: Sequence[Slice], cache: ScanCache, progress: Progress | None) -> State | None:
+    """A pass that goes on where one over a copy of the files, or of their beginnings, stopped."""
+    tip = slices[-1].file
+    if tip.size < WORTHWHILE_BYTES:
+        return None
+    most = MOST_EXPANDED if tip.compressed else tip.size
+    for known in cache.beginnings(scan_cache.name_of(slices), most):
+        state = load(known, slices, progress)
+        if state is None or not _are_copies(state, tip.thread_id):
+            continue
+        part = state.pass_.read_on(state.scanned[-1], state.stops[-1])
+        if part is not None:
+            scanned = (*state.scanned[:-1], part)
+            return State(state.pass_, scanned, (*state.stops[:-1], state.pass_.stops[-1]))
+    return None
+
+
+def _are_copies(state: State, session_id: str) -> bool:
+    """Whether the older files of a session have what is known of them, and end where they did."""
+    for part, stop in zip(state.scanned[:-1], state.stops[:-1], strict=True):
+        with opened(part.slice) as stream:
+            same = beginning(stream, part) and ends_alike(stream, part, stop, session_id)
+        if not same:
+            return False
+    return True
+
+
+def _read(slices: Sequence[Slice], mode: HistoryMode, progress: Progress | None) -> State:
+    tip = slices[-1].file
+    paginated = mode == "paginated"
+    prints = Fingerprinter(undoes=not paginated)
+    pass_ = Pass(tip.thread_id, paginated, prints, progress)
+    scanned = tuple(pass_.read(part, own=part.file is tip) for part in slices)
+    return State(pass_, scanned, tuple(pass_.stops))
 
 
 def scan_tail(tail: Tail, held: Transcript, progress: Progress | None = None) -> Transcript:
@@ -49,7 +119,7 @@ def scan_tail(tail: Tail, held: Transcript, progress: Progress | None = None) ->
         raise invalid(tip, "is in another history mode")
     # The oldest file is a copy of the part that counts, in which places are others.
     slices = (replace(first, end=None), *rest)
-    return _scanned(tip, head["payload"], slices, progress, (held, tail.base.entries))
+    return _scanned(tip, head["payload"], slices, progress, held, tail.base.entries)
 
 
 def _beginning(transcript: Transcript, entries: int) -> tuple[Slice, ...]:
@@ -70,19 +140,29 @@ def _scanned(
     meta: Json,
     slices: Sequence[Slice],
     progress: Progress | None,
-    before: tuple[Transcript, int] | None = None,
+    held: Transcript,
+    entries: int,
 ) -> Transcript:
-    """Read the slices of a session, behind the first entries of ``before``, a copy of it."""
-    mode = history_mode(meta)
-    pass_ = Pass(tip.thread_id, mode == "paginated", Fingerprinter(), progress)
-    scanned = _read_beginning(pass_, *before) if before else []
+    """Read the slices of a session, behind the first entries of a copy of it."""
+    pass_ = Pass(tip.thread_id, held.mode == "paginated", Fingerprinter(), progress)
+    scanned = _read_beginning(pass_, held, entries)
     last = pass_.facts.last_ordinal
-    pass_.numbering = before is not None and pass_.paginated
+    pass_.numbering = pass_.paginated
     scanned += [pass_.read(part, own=part.file is tip) for part in slices]
+    return _transcript(tip, meta, pass_, scanned, 0 if last is None else last + 1)
+
+
+def _transcript(
+    tip: RolloutFile,
+    meta: Json,
+    pass_: Pass,
+    scanned: Sequence[ScannedSlice],
+    numbered_from: int = 0,
+) -> Transcript:
     return Transcript(
         tip.thread_id,
         meta,
-        mode,
+        history_mode(meta),
         pass_.fingerprinter.chain(),
         pass_.facts.freeze(meta),
         tuple(scanned),
@@ -90,7 +170,7 @@ def _scanned(
         frozenset(pass_.tail),
         frozenset(pass_.fingerprinter.taken_back),
         pass_.fingerprinter.entangled(),
-        0 if last is None else last + 1,
+        numbered_from,
         pass_.claims,
     )
 

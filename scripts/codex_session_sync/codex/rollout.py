@@ -116,14 +116,14 @@ def parse_time(timestamp: object) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def read_lines(stream: BinaryIO, session_id: str) -> Iterator[Line]:
-    """Yield the lines of a stream; memory is bounded by the longest line.
+def read_lines(stream: BinaryIO, session_id: str, offset: int = 0) -> Iterator[Line]:
+    """Yield the lines of a stream, which is at ``offset``; memory is bounded by the longest line.
 
     Empty lines that follow each other may come as one.
 
     Raises SessionError (``transcript_line_too_long``) past MAX_LINE_BYTES.
     """
-    offset = empty = 0
+    empty = 0
     for data in iter(partial(stream.readline, MAX_LINE_BYTES + 2), b""):
         if data == b"\n":
             empty += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,23 +93,63 @@ class Fingerprinter:
 
     A legacy session can take back turns (``thread_rolled_back``); what remains is what Codex keeps
     when it migrates such a session, and only that is chained. ``taken_back`` gathers the links of
-    the rest.
+    the rest. ``undoes`` False: nothing does that in the session, as in a paginated one, and what it
+    takes is not kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, undoes: bool = True) -> None:
+        self._undoes = undoes
         self.taken_back: set[bytes] = set()
         self._last = SEED
         self._turns = [_Turn(0, SEED)]
         self._users: list[_Turn] = []
         self._last_user = 0
 
+    def state(self) -> tuple[Json, list[bytes]]:
+        """All that it knows, from which ``of_state`` makes it again: JSON, and bytes beside it."""
+        turns = self._turns
+        document = {
+            "turns": [[len(turn.ends), turn.user_from, turn.entangled] for turn in turns],
+            "users": [turn.place for turn in self._users],
+            "last_user": self._last_user,
+            "undoes": self._undoes,
+        }
+        return document, [
+            self._last,
+            b"".join(sorted(self.taken_back)),
+            b"".join(turn.base for turn in turns),
+            b"".join(turn.digests for turn in turns),
+            b"".join(turn.links for turn in turns),
+            b"".join(turn.ends.tobytes() for turn in turns),
+        ]
+
+    @classmethod
+    def of_state(cls, document: Json, blobs: Sequence[bytes]) -> Fingerprinter:
+        """One that goes on where another was."""
+        made = cls(undoes=document["undoes"])
+        made._last, taken_back, bases, digests, links, ends = blobs
+        made.taken_back = set(links_of(taken_back))
+        places, made._turns, first = array("q", ends), [], 0
+        for place, (count, user_from, entangled) in enumerate(document["turns"]):
+            last = first + count
+            here = slice(first * Chain.LINK_BYTES, last * Chain.LINK_BYTES)
+            base = bases[place * Chain.LINK_BYTES : (place + 1) * Chain.LINK_BYTES]
+            turn = _Turn(place, base, bytearray(digests[here]), bytearray(links[here]))
+            turn.ends, turn.user_from, turn.entangled = places[first:last], user_from, entangled
+            made._turns.append(turn)
+            first = last
+        made._users = [made._turns[place] for place in document["users"]]
+        made._last_user = document["last_user"]
+        return made
+
     def add(self, record: Json, end: int = 0) -> None:
         """Take in one entry (a record for which ``is_entry`` holds) that ends at byte ``end``."""
         turn = self._turns[-1]
-        if record["payload"].get("role") == "user":
-            self._last_user = len(turn.ends)
         digest = hashlib.sha256(canonical_entry(record)).digest()
-        turn.digests += digest
+        if self._undoes:
+            if record["payload"].get("role") == "user":
+                self._last_user = len(turn.ends)
+            turn.digests += digest
         turn.ends.append(end)
         self._last = hashlib.sha256(self._last + digest).digest()
         turn.links += self._last

@@ -1,0 +1,110 @@
+"""What a scan will find of a transcript that is written here, told from what it is made of.
+
+Most sessions are written as they came, but for settings. What they come to in the cache is known
+then, and the next sync need not read them. Where anything else is different, they are read.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from dataclasses import fields
+from pathlib import Path
+
+import orjson
+
+from . import claims, scan_cache
+from .codex.rollout import EVENT, META, SETTINGS_APPLIED, TURN_CONTEXT, parse_record
+from .lineage.fingerprint import SEED, Fingerprinter
+from .model import EditKind, RolloutFile, ScannedSlice, Slice, Transcript
+from .scan_state import State, dump
+from .scanning import Gathering, Pass, Stop
+
+_OF_SETTINGS = frozenset({META, TURN_CONTEXT, EVENT, claims.INSTRUCTIONS})
+"""The claims that only records have which are written anew."""
+
+
+class Foreseen:
+    """Follows the writing of one transcript."""
+
+    def __init__(self, transcript: Transcript) -> None:
+        self._transcript = transcript
+        self._edits = array("q")
+        self._moves = [(0, 0)]
+        self._facts = Gathering()
+        self._claims: dict[bytes, int] = {}
+        self._known = (
+            transcript.mode == "paginated"
+            and len(transcript.slices) == 1
+            and not transcript.facts.torn
+            and not transcript.facts.unreadable
+            and all(orjson.loads(one)["type"] in _OF_SETTINGS for one in transcript.claims)
+        )
+
+    def dropped(self, offset: int, length: int, size: int) -> None:
+        """A line of the source is left out; what was written so far, the head, has ``size``."""
+        if offset or self._edits:
+            self._known = False
+        self._edits.extend((0, size, EditKind.DROP))
+        self._moves.append((offset + length, size - length))
+
+    def rewritten(self, end: int, place: int, data: bytes) -> None:
+        """A record that ends at a byte of the source is written as ``data``, at ``place``."""
+        record = parse_record(data) or {}
+        kind, payload = record.get("type"), record.get("payload", {})
+        if kind == TURN_CONTEXT:
+            self._facts.note_turn_context(payload)
+        elif kind == EVENT and payload.get("type") == SETTINGS_APPLIED:
+            self._facts.note_event(SETTINGS_APPLIED, payload, inherited=False)
+        else:
+            self._known = False
+            return
+        if record.get("ordinal") is None:
+            self._known = False
+        after = place + len(data)
+        claims.note(self._claims, record, after)
+        self._edits.extend((place, len(data), EditKind.RECORD))
+        self._moves.append((end, after - end))
+
+    def state(self, file: RolloutFile, size: int, sha256: str) -> State | None:
+        """What a scan of the file finds that was written; None if that is not known."""
+        source = self._transcript
+        # Not even told of the head: it was written in another way, in another form or name.
+        if not self._known or not self._edits:
+            return None
+        facts = self._facts
+        for field in fields(Gathering):
+            if field.name not in ("last_cwd", "model", "reasoning_effort"):
+                setattr(facts, field.name, getattr(source.facts, field.name))
+        links = source.chain.links
+        document = {"turns": [[len(source.chain), None, False]], "users": [], "last_user": 0}
+        last = links[-len(SEED) :] or SEED
+        blobs = [last, b"", SEED, b"", links, self._ends().tobytes()]
+        prints = Fingerprinter.of_state({**document, "undoes": False}, blobs)
+        found = ScannedSlice(Slice(file, None), size, sha256, self._edits)
+        pass_ = Pass(file.thread_id, True, prints, None, facts=facts, size=size)
+        pass_.tail, pass_.claims = list(source.tail), self._claims
+        ordinal = -1 if facts.last_ordinal is None else facts.last_ordinal
+        return State(pass_, (found,), (Stop(ordinal, head=0),))
+
+    def _ends(self) -> array[int]:
+        """Where the entries end in what was written."""
+        ends, found = self._transcript.ends, array("q")
+        starts = [start for start, _ in self._moves] + [self._transcript.size + 1]
+        for place, (start, shift) in enumerate(self._moves):
+            # An entry is never itself written anew: it ends behind a change or before the next.
+            first = bisect_left(ends, start + 1) if start else 0
+            last = bisect_left(ends, starts[place + 1] + 1)
+            found.extend(end + shift for end in ends[first:last])
+        return found
+
+
+def remember(state: State, path: Path, size: int, mtime_ns: int) -> None:
+    """Keep it for the file, if that is there as it was written."""
+    key = scan_cache.key_of([part.slice for part in state.scanned])
+    if key is None:
+        return
+    status = path.stat()
+    if (status.st_size, status.st_mtime_ns) == (size, mtime_ns):
+        name = scan_cache.name_of([part.slice for part in state.scanned])
+        scan_cache.current().keep(key, name, size, dump(state))

@@ -1,0 +1,76 @@
+"""The state of a pass over a session, as bytes and back, so that it need not be made again.
+
+What is in it depends on the code that made it: bytes of another release are not read (see
+scan_cache).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import orjson
+
+from .lineage.fingerprint import Fingerprinter
+from .model import ScannedSlice, Slice
+from .scanning import Gathering, Pass, Progress, Stop
+
+_FACTS = tuple(field.name for field in fields(Gathering))
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A pass over the slices of a session, and what it found of each, oldest first."""
+
+    pass_: Pass
+    scanned: tuple[ScannedSlice, ...]
+    stops: tuple[Stop, ...]
+
+
+def dump(state: State) -> bytes:
+    """A state as bytes: a line of JSON, then what it tells the lengths of."""
+    pass_ = state.pass_
+    prints, blobs = pass_.fingerprinter.state()
+    blobs += [part.edits.tobytes() for part in state.scanned]
+    header = {
+        "paginated": pass_.paginated,
+        "facts": [getattr(pass_.facts, name) for name in _FACTS],
+        "tail": sorted(set(pass_.tail)),
+        "claims": [[text.decode(), end] for text, end in pass_.claims.items()],
+        "slices": [[part.size, part.sha256] for part in state.scanned],
+        "stops": [list(stop) for stop in state.stops],
+        "prints": prints,
+        "blobs": [len(blob) for blob in blobs],
+    }
+    return b"\n".join((orjson.dumps(header), b"".join(blobs)))
+
+
+def load(data: bytes, slices: Sequence[Slice], progress: Progress | None) -> State | None:
+    """The state of a pass over these slices, or over so many as its last one has in common with
+    them; None where it is of another number."""
+    line, rest = data.split(b"\n", 1)
+    header: Any = orjson.loads(line)
+    if len(header["slices"]) != len(slices):
+        return None
+    blobs, start = [], 0
+    for length in header["blobs"]:
+        blobs.append(rest[start : start + length])
+        start += length
+    prints, edits = blobs[: -len(slices)], blobs[-len(slices) :]
+    scanned = tuple(
+        ScannedSlice(part, size, sha256, array("q", found))
+        for part, (size, sha256), found in zip(slices, header["slices"], edits, strict=True)
+    )
+    pass_ = Pass(
+        slices[-1].file.thread_id,
+        header["paginated"],
+        Fingerprinter.of_state(header["prints"], prints),
+        progress,
+        facts=Gathering(*header["facts"]),
+        tail=header["tail"],
+        claims={text.encode(): end for text, end in header["claims"]},
+        size=sum(part.size for part in scanned),
+    )
+    return State(pass_, scanned, tuple(Stop(*stop) for stop in header["stops"]))

@@ -90,6 +90,9 @@ def add_environment(home: CodexHome) -> None:
     there = place / packages.relative_to(sys.prefix)
     there.parent.mkdir(parents=True)
     there.symlink_to(packages)
+    # What the detector of secrets prepares lies there as well; a sandbox lets it only be read.
+    (place / "share").symlink_to(Path(sys.prefix) / "share")
+    (place / "pyvenv.cfg").touch()
     shutil.copy(root / "pyproject.toml", place)
 
 

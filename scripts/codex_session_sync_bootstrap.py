@@ -52,6 +52,9 @@ class EnvironmentUnavailableError(Exception):
         self.lead: str | None = None
 
 
+_OUTSIDE = "in a sandbox, ask for permission to run this command outside of it"
+
+
 class _Cause(NamedTuple):
     pattern: str
     message: str
@@ -69,10 +72,15 @@ _CAUSES = (
         r"No matching distribution|error sending request|dns error|network was disabled"
         r"|NewConnectionError|ProxyError|SSLError|Failed to fetch|not found in the|timed out",
         "the packages are not to be had from here",
-        "call again with a package index in reach (PIP_INDEX_URL, UV_DEFAULT_INDEX name another),"
+        f"{_OUTSIDE}; else call again with a package index in reach"
+        " (PIP_INDEX_URL, UV_DEFAULT_INDEX name another),"
         " or bring the folder with its .venv from a machine of the same kind",
     ),
-    _Cause("", "the packages could not be installed", "see the log, mend it and call again"),
+    _Cause(
+        "",
+        "the packages could not be installed",
+        f"{_OUTSIDE}; else see the log, mend it and call again",
+    ),
 )
 
 
@@ -162,7 +170,7 @@ def _claim(places: Sequence[Path]) -> tuple[Path, BinaryIO]:
             problems.append(f"{place.parent}: {error.strerror}")
     raise EnvironmentUnavailableError(
         f"no place for the Python environment ({', '.join(problems)})",
-        "set CODEX_SESSION_SYNC_ENV_DIR to a folder that can be written",
+        f"{_OUTSIDE}; else set CODEX_SESSION_SYNC_ENV_DIR to a folder that can be written",
     )
 
 
@@ -350,5 +358,6 @@ def _unwritable(place: Path, error: OSError) -> EnvironmentUnavailableError:
         )
     return EnvironmentUnavailableError(
         f"the Python environment {place} cannot be written: {error}",
-        "mend that or set CODEX_SESSION_SYNC_ENV_DIR to another folder, and call again",
+        f"{_OUTSIDE}; else mend that or set CODEX_SESSION_SYNC_ENV_DIR to another folder,"
+        " and call again",
     )

@@ -13,11 +13,12 @@ import errno
 import os
 import stat
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from .errors import HomeError
+from .errors import OUTSIDE, HomeError, hint_on
 
 _FULLFSYNC = 51
 """F_FULLFSYNC of macOS: fsync alone leaves data in the drive's cache there."""
@@ -186,8 +187,30 @@ def not_writable(path: Path, error: OSError) -> HomeError:
     return HomeError(
         "home_not_writable",
         f"{path} cannot be written to: {error.strerror or error}",
-        hint="make room on its disk, or mend its owner and permissions, then try again",
+        hint=hint_on(
+            error, "make room on its disk, or mend its owner and permissions, then try again"
+        ),
     )
+
+
+@contextmanager
+def temporary_folder(
+    prefix: str = "codex-session-sync-", parent: Path | None = None
+) -> Iterator[Path]:
+    """A folder of mode 0700, by default in the system's temporary one, gone afterwards.
+
+    Raises HomeError ``no_temporary_folder`` where there is none that can be written, OSError.
+    """
+    try:
+        within = parent or tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise HomeError(
+            "no_temporary_folder",
+            f"nothing can be written to the temporary folder: {error.strerror}",
+            hint=f"{OUTSIDE}; else make room, or set TMPDIR to a folder that can be written",
+        ) from error
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=within, ignore_cleanup_errors=True) as path:
+        yield Path(path)
 
 
 def _escapes(root: Path, relative: str) -> HomeError:

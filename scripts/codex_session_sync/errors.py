@@ -6,6 +6,7 @@ with what the program can raise.
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 from typing import ClassVar
 
@@ -69,6 +70,18 @@ class SessionError(SyncError):
     """One session cannot be read or written; the other sessions go on."""
 
     exit_code = ExitCode.PARTIAL
+
+
+OUTSIDE = "in a sandbox, ask for permission to run this command outside of it"
+"""What is to be done where a sandbox may be what refuses; hints begin with it."""
+
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""What the system answers to what a sandbox forbids."""
+
+
+def hint_on(error: OSError, remedy: str) -> str:
+    """The remedy as a hint; what a sandbox may have refused begins with what to do there."""
+    return f"{OUTSIDE}; else {remedy}" if error.errno in _FORBIDDEN else remedy
 
 
 def told(problem: SyncError | OSError) -> SyncError:

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +20,7 @@ Json = dict[str, Any]
 REQUEST_SECONDS = 60.0
 _EXIT_SECONDS = 10.0
 _PAGE = 100
+_APPROVAL = "item/commandExecution/requestApproval"
 ALL_SOURCES = (
     "cli",
     "vscode",
@@ -44,7 +45,11 @@ class AppServerError(RuntimeError):
 
 
 class AppServer:
-    """A running `codex app-server`; use it as a context manager."""
+    """A running `codex app-server`; use it as a context manager.
+
+    `approves` is the user who is asked whether a command may run outside the sandbox; without one
+    the request is refused. What was asked is kept in `approvals`.
+    """
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
         self._command = list(command)
@@ -54,6 +59,8 @@ class AppServer:
         self._answers: dict[int, Json] = {}
         self._changed = threading.Condition()
         self._closed = False
+        self.approves: Callable[[Json], bool] | None = None
+        self.approvals: list[Json] = []
         self.notifications: list[Json] = []
         self.server_info: Json = {}
 
@@ -172,9 +179,7 @@ class AppServer:
         for line in self._process.stdout:
             value = json.loads(line)
             if "method" in value and "id" in value:
-                # Nobody sits here to approve anything: refuse, so that no turn waits for us.
-                refusal = {"code": -32601, "message": "not available in tests"}
-                self._send({"id": value["id"], "error": refusal})
+                self._send({"id": value["id"], **self._reply(value)})
                 continue
             with self._changed:
                 if "method" in value:
@@ -186,6 +191,13 @@ class AppServer:
             self._closed = True
             self._changed.notify_all()
 
+    def _reply(self, asked: Json) -> Json:
+        """Answer what Codex asks; what nobody here can answer is refused, so no turn waits."""
+        if asked["method"] != _APPROVAL or self.approves is None:
+            return {"error": {"code": -32601, "message": "not available in tests"}}
+        self.approvals.append(asked["params"])
+        return {"result": {"decision": "accept" if self.approves(asked["params"]) else "decline"}}
+
     # -- threads --------------------------------------------------------------------------------
 
     def start(self, cwd: Path, **params: Any) -> str:
@@ -193,12 +205,14 @@ class AppServer:
         result = self.request("thread/start", {"cwd": str(cwd), **params})
         return str(result["thread"]["id"])
 
-    def start_turn(self, session_id: str, text: str, **params: Any) -> Json:
+    def start_turn(
+        self, session_id: str, text: str, timeout: float = REQUEST_SECONDS, **params: Any
+    ) -> Json:
         """Run one turn on a loaded session and return it as completed."""
         since = len(self.notifications)
         given = {"threadId": session_id, "input": [{"type": "text", "text": text}], **params}
         self.request("turn/start", given)
-        done = self.wait_for("turn/completed", since=since, threadId=session_id)
+        done = self.wait_for("turn/completed", timeout, since, threadId=session_id)
         turn: Json = done["turn"]
         if turn.get("status") != "completed":
             raise AppServerError("turn/start", turn.get("error") or turn)

@@ -78,6 +78,14 @@ class _Script:
 
 
 @dataclass
+class _Player:
+    """Answers all requests of the turns whose user text has `when`."""
+
+    when: str
+    answer: Answer
+
+
+@dataclass
 class ModelServer:
     """A scripted model; use it as a context manager.
 
@@ -86,6 +94,7 @@ class ModelServer:
 
     requests: list[dict[str, Any]] = field(default_factory=list)
     _scripts: list[_Script] = field(default_factory=list)
+    _players: list[_Player] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _http: ThreadingHTTPServer | None = None
 
@@ -101,6 +110,11 @@ class ModelServer:
         with self._lock:
             self._scripts.append(_Script(when, items))
 
+    def play(self, answer: Answer, when: str) -> None:
+        """Have `answer` answer every request whose user text has `when`."""
+        with self._lock:
+            self._players.append(_Player(when, answer))
+
     def requests_with(self, text: str) -> list[dict[str, Any]]:
         """Return the recorded requests whose last user text contains `text`."""
         with self._lock:
@@ -115,6 +129,9 @@ class ModelServer:
                 if script.when is None or script.when in text:
                     self._scripts.remove(script)
                     return script.items
+            player = next((one for one in self._players if one.when in text), None)
+        if player is not None:
+            return tuple(player.answer(body))
         if is_compaction(body):
             return (message(SUMMARY_TEXT),)
         return (message(f"answer to: {text}"),)

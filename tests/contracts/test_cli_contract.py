@@ -645,6 +645,41 @@ def test_a_defect(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Traceback" not in outcome.err
 
 
+def test_a_defect_without_a_temporary_folder(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> Plan:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("codex_session_sync.cli.inspect_package.make_plan", fails)
+    monkeypatch.setattr("tempfile.tempdir", str(place.root / "gone"))
+    outcome = call("inspect-package", place.package, "--json")
+    assert (outcome.codes, outcome.exit_code) == (["defect"], ExitCode.DEFECT)
+    assert outcome.envelope["errors"][0]["hint"].endswith("stderr says")
+    assert "Traceback" in outcome.err
+
+
+# No file can hold a byte, as where a sandbox lets nothing be written.
+WRITES_NOTHING = (
+    "import resource, signal, sys; from codex_session_sync.cli.main import run;"
+    "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); sys.exit(run(sys.argv[1:]))"
+)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
+@pytest.mark.parametrize(
+    "words", [("inspect-package", "package"), ("explain", PLAIN.id), ("sync", "package"), ("demo",)]
+)
+def test_no_temporary_folder(place: Place, words: tuple[str, ...]) -> None:
+    """It is no fault of the package, and the hint says what to do about it."""
+    write_snapshot(place.home, [PLAIN])
+    add_rows(make_database(place.home), [PLAIN])
+    named = [place.package if word == "package" else word for word in words]
+    program = ("-c", WRITES_NOTHING)
+    outcome = checked(call_process(environment(place.root), *named, "--json", program=program))
+    assert (outcome.codes, outcome.exit_code) == (["no_temporary_folder"], ExitCode.HOME)
+    assert "in a sandbox, ask for permission" in outcome.envelope["errors"][0]["hint"]
+
+
 def test_a_refused_system_call_is_no_defect(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> Plan:
         raise OSError(5, "Input/output error", "/some/file")

@@ -20,6 +20,7 @@ from codex_session_sync.durable import (
     MANY,
     UNSUPPORTED,
     append,
+    not_writable,
     place,
     safe_join,
     sync_all,
@@ -311,3 +312,22 @@ def test_a_file_system_without_syncs_is_used_without(
     write_atomic(path, b"x")
     sync_all([path])
     assert path.read_bytes() == b"x"
+
+
+@pytest.mark.parametrize(
+    ("number", "sandboxed"),
+    [
+        (errno.EROFS, True),
+        (errno.EACCES, True),
+        (errno.EPERM, True),
+        (errno.ENOSPC, False),
+        (errno.EIO, False),
+    ],
+)
+def test_what_a_sandbox_may_have_refused(number: int, sandboxed: bool) -> None:
+    """The hint says what to do there; nobody in a sandbox can make room on a disk."""
+    error = not_writable(Path("home"), OSError(number, os.strerror(number)))
+    assert (error.code, error.message.endswith(os.strerror(number))) == ("home_not_writable", True)
+    assert error.hint is not None
+    assert error.hint.startswith("in a sandbox, ask for permission to run") == sandboxed
+    assert "make room on its disk" in error.hint

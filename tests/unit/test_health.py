@@ -332,6 +332,7 @@ def test_every_code_has_a_damage_here() -> None:
         "history_base_missing",
         "database_busy",
         "database_not_writable",
+        "no_temporary_folder",
     }
     assert {code for _, code, _ in DAMAGES} | elsewhere == set(REMEDIES)
 

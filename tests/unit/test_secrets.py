@@ -308,6 +308,17 @@ def test_no_value_is_told_anywhere(
             out.unlink(missing_ok=True)
 
 
+def test_where_prepared_rules_are_kept(tmp_path: Path) -> None:
+    """In the environment of the library: the launcher's Python is not that of its environment."""
+    place = tmp_path / ".venv" / "cpython"
+    library = place / "lib" / "python3" / "site-packages" / "kingfisher_sdk" / "__init__.py"
+    assert detector_module.rule_cache(library) is None
+    place.mkdir(parents=True)
+    (place / "pyvenv.cfg").touch()
+    kept = detector_module.rule_cache(library)
+    assert kept == place / "share" / "codex-session-sync" / "rules"
+
+
 def test_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     detector_module._scanner.cache_clear()
     monkeypatch.setitem(sys.modules, "kingfisher_sdk", None)

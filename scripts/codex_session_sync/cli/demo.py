@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from ..durable import temporary_folder
 from ..errors import ExitCode, UsageError
 from ..model import Json
 from ..report.envelope import Report
@@ -131,8 +131,8 @@ def _run(step: Step, home: Path, samples: Path) -> Json:
 @contextmanager
 def _throw_away_home(keep: Path | None) -> Iterator[Path]:
     if keep is None:
-        with tempfile.TemporaryDirectory(prefix="codex-session-sync-demo-") as folder:
-            yield Path(folder)
+        with temporary_folder("codex-session-sync-demo-") as folder:
+            yield folder
         return
     if keep.exists():
         raise UsageError(

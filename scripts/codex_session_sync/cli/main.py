@@ -15,7 +15,7 @@ import click
 import orjson
 
 from .. import __version__
-from ..errors import ExitCode, HomeError, SyncError
+from ..errors import ExitCode, HomeError, SyncError, hint_on
 from ..report.envelope import Problem, Report, envelope, failure
 
 COMMANDS = {
@@ -176,22 +176,30 @@ def _refused_by_system(error: OSError) -> HomeError:
     return HomeError(
         "system_error",
         f"the system refused to read or write{where}: {error.strerror or error}",
-        hint="mend that; if a transaction was begun, `codex-session-sync recover` says what to do",
+        hint=hint_on(
+            error,
+            "mend that; if a transaction was begun, `codex-session-sync recover` says what to do",
+        ),
     )
 
 
 def _defect(name: str, error: Exception) -> Report:
-    """A report for what must not happen; the traceback goes to a file, not to the user."""
+    """A report for what must not happen; the traceback goes to a file, if one can be made."""
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="codex-session-sync-", suffix=".log", delete=False, encoding="utf-8"
-    ) as log:
-        traceback.print_exception(error, file=log)
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="codex-session-sync-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
+            traceback.print_exception(error, file=log)
+        told = log.name
+    except OSError:
+        traceback.print_exception(error)
+        told = "what stderr says"
     problem = Problem(
         "defect",
         f"this is a defect of codex-session-sync: {type(error).__name__}: {error}",
-        f"please report it with {log.name}",
+        f"please report it with {told}",
     )
     return Report(name, "error", {}, ExitCode.DEFECT, errors=(problem,))

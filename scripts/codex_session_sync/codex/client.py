@@ -15,7 +15,7 @@ from pathlib import Path
 
 import orjson
 
-from ..errors import HomeError, SyncError, UsageError
+from ..errors import OUTSIDE, HomeError, SyncError, UsageError
 from ..model import Json
 
 ANSWER_TIMEOUT_S = 120.0
@@ -163,7 +163,7 @@ def _failed(binary: Path, home: Path, why: str) -> HomeError:
     return HomeError(
         "codex_failed",
         f"{binary} did not work on {home}: {why}",
-        hint=f"see what `CODEX_HOME={home} codex doctor` says",
+        hint=f"{OUTSIDE}; else see what `CODEX_HOME={home} codex doctor` says",
     )
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import HomeError
+from ..durable import temporary_folder
+from ..errors import OUTSIDE, HomeError
 from ..model import Row
 
 BUSY_TIMEOUT_S = 10.0
@@ -221,17 +221,17 @@ def open_for_reading(path: Path, beside: Path | None = None) -> Iterator[StateDb
 
     The tables of the one at ``beside``, if there is one, are read as its own. A database with an
     unfinished write-ahead log is read from a private copy, since opening it would write. Raises
-    HomeError ``database_unreadable``.
+    HomeError ``database_unreadable``, ``no_temporary_folder``.
     """
     if not _is_there(path):
         yield None
         return
     with (
-        tempfile.TemporaryDirectory(prefix="codex-session-sync-") as scratch,
-        _connected(_readable(path, Path(scratch)), path) as connection,
+        temporary_folder() as scratch,
+        _connected(_readable(path, scratch), path) as connection,
     ):
         if beside is not None and beside.exists():
-            _attach(connection, _readable(beside, Path(scratch)), beside)
+            _attach(connection, _readable(beside, scratch), beside)
         yield StateDb(connection, path)
 
 
@@ -348,7 +348,7 @@ def _unusable(path: Path, error: sqlite3.Error) -> HomeError:
         return HomeError(
             "database_not_writable",
             f"the system refuses to read or write {path}: {error}",
-            hint="make room on its disk, or mend its owner and permissions, then try again",
+            hint=f"{OUTSIDE}; else make room on its disk, or mend its owner and permissions",
         )
     if isinstance(error, sqlite3.IntegrityError):
         return HomeError(

@@ -105,5 +105,8 @@ REMEDIES: Mapping[str, Remedy] = {
     "database_busy": _DATABASE,
     "database_not_writable": _DATABASE,
     "database_unreadable": _DATABASE,
+    "no_temporary_folder": Remedy(
+        "in a sandbox, ask for permission to run this outside of it; else make room"
+    ),
 }
 """The remedy of every code that a finding can have."""

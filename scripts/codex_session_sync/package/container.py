@@ -9,14 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, Literal
 
+from ..durable import temporary_folder
 from ..errors import PackageError
 from .archive import ArchiveKind, unpack
 from .members import (
@@ -166,13 +166,14 @@ def _tree(
 
 @contextmanager
 def private_folder(parent: Path | None) -> Iterator[Path]:
-    """A folder of mode 0700, gone afterwards whatever happened."""
-    with staging_errors():
-        folder = tempfile.TemporaryDirectory(
-            prefix="codex-session-sync-", dir=parent, ignore_cleanup_errors=True
-        )
-    with folder as path:
-        yield Path(path)
+    """A folder of mode 0700, gone afterwards whatever happened.
+
+    Raises PackageError ``package_not_staged``, HomeError ``no_temporary_folder``.
+    """
+    with ExitStack() as stack:
+        with staging_errors():
+            folder = stack.enter_context(temporary_folder(parent=parent))
+        yield folder
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ..codex.home import CodexHome
 from ..durable import place, sync_all, sync_folder
-from ..errors import HomeError, UsageError
+from ..errors import HomeError, UsageError, hint_on
 from ..package.encryption import encrypt
 
 if TYPE_CHECKING:
@@ -116,7 +116,9 @@ def output_errors(out: Path) -> Iterator[None]:
         raise HomeError(
             "output_not_writable",
             f"{out} cannot be written: {error.strerror or error}",
-            hint="name a folder that exists, make room on its disk, or mend its permissions",
+            hint=hint_on(
+                error, "name a folder that exists, make room on its disk, or mend its permissions"
+            ),
         ) from error
 
 

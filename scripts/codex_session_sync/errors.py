@@ -41,6 +41,16 @@ class SyncError(Exception):
         self.hint = hint
         self.session_id = session_id
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _made_again, (type(self), self.code, self.message, self.hint, self.session_id)
+
+
+def _made_again(
+    kind: type[SyncError], code: str, message: str, hint: str | None, session_id: str | None
+) -> SyncError:
+    """An error that comes from another process."""
+    return kind(code, message, hint=hint, session_id=session_id)
+
 
 class UsageError(SyncError):
     """The command was called wrongly; nothing was read or written."""

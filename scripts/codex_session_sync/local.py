@@ -27,6 +27,7 @@ from .model import (
     Tail,
     Transcript,
 )
+from .reading import scan_all
 from .transcript import first_link, scan
 
 
@@ -89,6 +90,15 @@ class LocalSessions:
         if session_id not in self._scanned:
             self._scanned[session_id] = self.read(session_id)
         return self._scanned[session_id]
+
+    def read_ahead(self, session_ids: Iterable[str]) -> None:
+        """Read those of the sessions that are here, all at once; what cannot be read is not told
+        before it is asked for."""
+        tips = [tip for i in session_ids if i not in self._scanned and (tip := self.tip(i))]
+        found = scan_all(tips, self.rollouts.segment)
+        for tip, one in zip(tips, found, strict=True):
+            if isinstance(one, Transcript):
+                self._scanned[tip.thread_id] = one
 
     def read(self, session_id: str, progress: Callable[[int], None] | None = None) -> Transcript:
         """A local session, read and not kept. Raises as ``transcript`` does."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -38,8 +38,9 @@ from .model import (
     Transcript,
 )
 from .package.sessions import Package
+from .reading import scan_all
 from .settling import PLAIN, Surroundings, with_places
-from .transcript import notices, scan
+from .transcript import notices
 from .verdict import DEFAULT_CHOICES, Choices, decide, explained
 
 Progress = Callable[[int], None]
@@ -82,6 +83,7 @@ class _Planner:
     local: LocalSessions
     choices: Choices
     progress: Progress | None
+    _scanned: dict[str, Transcript | SessionError] = field(default_factory=dict)
     _done: dict[str, SessionPlan] = field(default_factory=dict)
     _written: dict[str, Outline] = field(default_factory=dict)
     """What this plan extends or branches, by local id, as it will be."""
@@ -90,7 +92,9 @@ class _Planner:
 
     def plan(self, chosen: list[PackagedSession]) -> tuple[SessionPlan, ...]:
         """A plan for each session, in the given order."""
+        self._scan(chosen)
         read = {session.session_id: self._read(session) for session in chosen}
+        self.local.read_ahead(i for i, found in read.items() if isinstance(found, Outline))
         metas = {i: t.meta for i, t in read.items() if isinstance(t, Outline)}
         by_id = {session.session_id: session for session in chosen}
         for session_id in ancestors_first(descent(metas), self._preferred(read)):
@@ -111,6 +115,17 @@ class _Planner:
     def _lookup(self, segment: str) -> RolloutFile | None:
         return self.package.rollouts.segment(segment) or self.local.segment(segment)
 
+    def _scan(self, chosen: Iterable[PackagedSession]) -> None:
+        """Read the transcripts of which the package does not tell what they come to."""
+        told = self.package.outlines.keys() | self.package.tails.keys()
+        files = {
+            session.session_id: session.file
+            for session in chosen
+            if session.file is not None and session.session_id not in told
+        }
+        read = scan_all(list(files.values()), self._lookup, self.progress)
+        self._scanned = dict(zip(files, read, strict=True))
+
     def _read(self, session: PackagedSession) -> Outline | SessionError:
         told = self.package.outlines.get(session.session_id)
         if told is not None:
@@ -124,8 +139,10 @@ class _Planner:
                 "the package names this session but does not hold its transcript",
                 hint="package it again where it was made",
             )
+        transcript = self._scanned[session.session_id]
+        if isinstance(transcript, SessionError):
+            return transcript
         try:
-            transcript = scan(session.file, self._lookup, self.progress)
             self._require_own_base(transcript)
         except SessionError as error:
             return error

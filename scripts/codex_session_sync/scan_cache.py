@@ -214,8 +214,10 @@ def _path(told: str | None) -> Path | None:
 
 def _opened(path: Path) -> sqlite3.Connection | None:
     try:
+        # Nobody else may read it: it has the first words of conversations.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         database = sqlite3.connect(path, timeout=_WAIT_S)
-    except sqlite3.Error:
+    except (OSError, sqlite3.Error):
         return None
     try:
         database.execute("PRAGMA synchronous = OFF")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from . import scan_cache
 from .codex.inventory import SegmentLookup, invalid, resolve
@@ -32,6 +32,27 @@ WORTHWHILE_BYTES = 1 << 14
 MOST_EXPANDED = 1 << 62
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A session that is to be read: the head of its newest file, its slices, and what is to tell
+    the next time that they are the same (see scan_cache), as it was at ``asked_ns``."""
+
+    meta: Json
+    slices: tuple[Slice, ...]
+    key: Key | None
+    asked_ns: int
+
+    @property
+    def mode(self) -> HistoryMode:
+        """The history mode of the session."""
+        return history_mode(self.meta)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes there are to read."""
+        return sum(part.file.size for part in self.slices)
+
+
 def scan(tip: RolloutFile, lookup: SegmentLookup, progress: Progress | None = None) -> Transcript:
     """Read the session whose newest file is ``tip``; memory does not grow with its size.
 
@@ -39,32 +60,40 @@ def scan(tip: RolloutFile, lookup: SegmentLookup, progress: Progress | None = No
     SessionError with ``transcript_invalid``, ``history_base_missing`` or
     ``transcript_line_too_long``.
     """
+    one = wanted(tip, lookup)
+    return known(one, progress) or kept(one, read(one.slices, one.mode, progress))
+
+
+def wanted(tip: RolloutFile, lookup: SegmentLookup) -> Wanted:
+    """What there is to read of a session. Raises SessionError as ``scan`` does."""
+    asked_ns = time.time_ns()
     head, slices = resolve(tip, lookup)
-    state = _state(slices, history_mode(head["payload"]), progress)
-    return _transcript(tip, head["payload"], state.pass_, state.scanned)
+    return Wanted(head["payload"], slices, scan_cache.key_of(slices), asked_ns)
 
 
-def _state(slices: Sequence[Slice], mode: HistoryMode, progress: Progress | None) -> State:
-    """A whole pass over a session, as far as it is not in the cache; it is afterwards."""
-    cache, asked_ns = scan_cache.current(), time.time_ns()
-    key = scan_cache.key_of(slices)
-    state = _kept(slices, cache, key, progress)
-    if state is not None:
-        return state
-    state = _begun(slices, cache, progress) or _read(slices, mode, progress)
-    if key and key == scan_cache.key_of(slices) and key.settled(asked_ns):
-        name = scan_cache.name_of(slices)
-        cache.keep(key, name, state.scanned[-1].size, dump(state))
-    return state
+def known(one: Wanted, progress: Progress | None) -> Transcript | None:
+    """A session, if the cache has it or a beginning of it."""
+    state = _known(one, progress)
+    return _transcript(one.meta, state.pass_, state.scanned) if state else None
 
 
-def _kept(
-    slices: Sequence[Slice], cache: ScanCache, key: Key | None, progress: Progress | None
-) -> State | None:
-    """The pass over these very files, if the cache has it."""
-    known = cache.find(key) if key else None
-    state = load(known, slices, progress) if known else None
-    if state and progress:
+def kept(one: Wanted, state: State, data: bytes | None = None) -> Transcript:
+    """A session that was read, kept in the cache; ``data`` is the state as bytes, if there are."""
+    if one.key and one.key == scan_cache.key_of(one.slices) and one.key.settled(one.asked_ns):
+        name, size = scan_cache.name_of(one.slices), state.scanned[-1].size
+        scan_cache.current().keep(one.key, name, size, data or dump(state))
+    return _transcript(one.meta, state.pass_, state.scanned)
+
+
+def _known(one: Wanted, progress: Progress | None) -> State | None:
+    cache = scan_cache.current()
+    data = cache.find(one.key) if one.key else None
+    state = load(data, one.slices, progress) if data else None
+    if state is None:
+        state = _begun(one.slices, cache, progress)
+        if state is not None:
+            kept(one, state)
+    elif progress:
         progress(state.pass_.size)
     return state
 
@@ -96,7 +125,8 @@ def _are_copies(state: State, session_id: str) -> bool:
     return True
 
 
-def _read(slices: Sequence[Slice], mode: HistoryMode, progress: Progress | None) -> State:
+def read(slices: Sequence[Slice], mode: HistoryMode, progress: Progress | None) -> State:
+    """One pass over a session from its beginning. Raises SessionError as ``scan`` does."""
     tip = slices[-1].file
     paginated = mode == "paginated"
     prints = Fingerprinter(undoes=not paginated)
@@ -149,18 +179,17 @@ def _scanned(
     last = pass_.facts.last_ordinal
     pass_.numbering = pass_.paginated
     scanned += [pass_.read(part, own=part.file is tip) for part in slices]
-    return _transcript(tip, meta, pass_, scanned, 0 if last is None else last + 1)
+    return _transcript(meta, pass_, scanned, 0 if last is None else last + 1)
 
 
 def _transcript(
-    tip: RolloutFile,
     meta: Json,
     pass_: Pass,
     scanned: Sequence[ScannedSlice],
     numbered_from: int = 0,
 ) -> Transcript:
     return Transcript(
-        tip.thread_id,
+        pass_.session_id,
         meta,
         history_mode(meta),
         pass_.fingerprinter.chain(),

@@ -50,7 +50,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         return parse_record(data)
 
     monkeypatch.setattr(scanning, "parse_record", noted)
-    monkeypatch.setattr(transcript, "_state", transcript._state.__wrapped__)  # type: ignore[attr-defined]
+    monkeypatch.setattr(transcript, "_known", transcript._known.__wrapped__)  # type: ignore[attr-defined]
     return found
 
 

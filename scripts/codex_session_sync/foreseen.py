@@ -79,7 +79,7 @@ class Foreseen:
         links = source.chain.links
         document = {"turns": [[len(source.chain), None, False]], "users": [], "last_user": 0}
         last = links[-len(SEED) :] or SEED
-        blobs = [last, b"", SEED, b"", links, self._ends().tobytes()]
+        blobs = [bytearray(one) for one in (last, b"", SEED, b"", links, self._ends().tobytes())]
         prints = Fingerprinter.of_state({**document, "undoes": False}, blobs)
         found = ScannedSlice(Slice(file, None), size, sha256, self._edits)
         pass_ = Pass(file.thread_id, True, prints, None, facts=facts, size=size)

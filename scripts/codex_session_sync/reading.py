@@ -15,6 +15,7 @@ from contextlib import closing
 from .codex.inventory import SegmentLookup
 from .errors import SessionError, SyncError
 from .model import HistoryMode, RolloutFile, Slice, Transcript
+from .scan_cache import Kept
 from .scan_state import dump, load
 from .scanning import Progress
 from .transcript import Wanted, kept, known, read, wanted
@@ -27,6 +28,7 @@ MOST_PROCESSES = 8
 
 Read = Transcript | SessionError
 _Job = tuple[tuple[Slice, ...], HistoryMode]
+_Result = list[bytes] | SyncError
 
 
 def scan_all(
@@ -62,9 +64,9 @@ def scan_all(
     return [found[place] for place in range(len(tips))]
 
 
-def _taken(one: Wanted, result: bytes | SyncError) -> Read:
-    if isinstance(result, bytes):
-        state = load(result, one.slices, None)
+def _taken(one: Wanted, result: _Result) -> Read:
+    if isinstance(result, list):
+        state = load(Kept.of(result), one.slices, None)
         assert state is not None
         return kept(one, state, result)
     if isinstance(result, SessionError):
@@ -72,14 +74,14 @@ def _taken(one: Wanted, result: bytes | SyncError) -> Read:
     raise result
 
 
-def _parallel(left: dict[int, Wanted]) -> Generator[tuple[int, bytes | SyncError], None, None]:
+def _parallel(left: dict[int, Wanted]) -> Generator[tuple[int, _Result], None, None]:
     """Read sessions in other processes; those that are not told are still to be read."""
     processes = min(_processors(), MOST_PROCESSES, len(left))
     if processes < 2 or sum(one.size for one in left.values()) < WORTHWHILE_BYTES:
         return
     chunks = _chunks(left)
     with ProcessPoolExecutor(processes, _context(), _begin) as pool:
-        running: dict[Future[list[bytes | SyncError]], list[int]] = {}
+        running: dict[Future[list[_Result]], list[int]] = {}
         try:
             while chunks or running:
                 while chunks and len(running) < 2 * processes:
@@ -109,12 +111,12 @@ def _chunks(left: dict[int, Wanted]) -> list[list[int]]:
     return chunks
 
 
-def _read_all(jobs: Sequence[_Job]) -> list[bytes | SyncError]:
+def _read_all(jobs: Sequence[_Job]) -> list[_Result]:
     """In another process: the states of sessions, as bytes."""
-    found: list[bytes | SyncError] = []
+    found: list[_Result] = []
     for slices, mode in jobs:
         try:
-            found.append(dump(read(slices, mode, None)))
+            found.append([bytes(part) for part in dump(read(slices, mode, None))])
         except SyncError as error:
             found.append(error)
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import io
 import os
 import sqlite3
 import sys
@@ -17,8 +18,9 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
+from .lineage.fingerprint import Buffer
 from .model import Slice
 
 VARIABLE = "CODEX_SESSION_SYNC_CACHE"
@@ -38,13 +40,21 @@ _DEPENDS_ON = (
     *("scan_state.py", "scanning.py", "claims.py", "policy.py", "model.py"),
     *("lineage/fingerprint.py", "codex/rollout.py"),
 )
+_PART_BYTES = 1 << 20
 _TABLE = """
 CREATE TABLE IF NOT EXISTS scans (
-    key BLOB PRIMARY KEY, name TEXT NOT NULL, size INTEGER NOT NULL, used INTEGER NOT NULL,
-    length INTEGER NOT NULL, digest BLOB NOT NULL, state BLOB NOT NULL
-) WITHOUT ROWID;
+    id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, name TEXT NOT NULL, size INTEGER NOT NULL,
+    used INTEGER NOT NULL, header INTEGER NOT NULL, length INTEGER NOT NULL, digest BLOB NOT NULL,
+    state BLOB NOT NULL
+);
 CREATE INDEX IF NOT EXISTS scans_by_name ON scans (name, size);
 """
+_INSERT = (
+    "INSERT OR REPLACE INTO scans (key, name, size, used, header, length, digest, state) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_MAKE_ROOM = "UPDATE scans SET state = zeroblob(?) WHERE key = ? RETURNING id"
+_FIND = "SELECT id, used, header, length, digest FROM scans WHERE "
 
 
 class Key(NamedTuple):
@@ -82,6 +92,38 @@ def name_of(slices: Sequence[Slice]) -> str:
     return f"{file.thread_id}/{file.segment_id}/{len(slices)}"
 
 
+class Kept:
+    """A state as it was kept, to be read from its beginning: ``header`` is the length of its first
+    part. It is what was kept if all of it was read and ``is_whole``."""
+
+    def __init__(self, stream: BinaryIO | sqlite3.Blob, header: int, digest: bytes) -> None:
+        self.header = header
+        self._stream = stream
+        self._digest = digest
+        self._found = hashlib.sha256()
+
+    @classmethod
+    def of(cls, parts: Sequence[Buffer]) -> Kept:
+        """One that is at hand."""
+        data = b"".join(parts)
+        return cls(io.BytesIO(data), len(parts[0]), hashlib.sha256(data).digest())
+
+    def take(self, length: int) -> bytearray:
+        """The next bytes. Raises ValueError where there are no more so many."""
+        data = bytearray()
+        while len(data) < length:
+            part = self._stream.read(min(_PART_BYTES, length - len(data)))
+            if not part:
+                raise ValueError("the state is too short")
+            self._found.update(part)
+            data += part
+        return data
+
+    def is_whole(self) -> bool:
+        """Whether what was taken is all that was kept, as it was kept."""
+        return not self._stream.read(1) and self._found.digest() == self._digest
+
+
 class ScanCache:
     """The cache in one file; without a path it keeps nothing."""
 
@@ -90,36 +132,47 @@ class ScanCache:
         self._database = None if path is None else _opened(path)
         self._pending = 0
         self._kept = False
-        self._used: list[bytes] = []
+        self._used: list[int] = []
 
-    def find(self, key: Key) -> bytes | None:
-        """What was kept for this key."""
-        query = "SELECT state, digest, key, used FROM scans WHERE key = ?"
-        return next(self._states(query, (key.digest,)), None)
+    def find(self, key: Key) -> Iterator[Kept]:
+        """What was kept for this key, if anything was."""
+        yield from self._states("key = ?", (key.digest,))
 
-    def beginnings(self, name: str, size: int, most: int = 3) -> Iterator[bytes]:
+    def beginnings(self, name: str, size: int, most: int = 3) -> Iterator[Kept]:
         """What was kept of sessions of this name of which so many bytes or fewer were read."""
-        query = (
-            "SELECT state, digest, key, used FROM scans WHERE name = ? AND size <= ? "
-            "ORDER BY size DESC LIMIT ?"
-        )
-        yield from self._states(query, (name, size, most))
+        where = "name = ? AND size <= ? ORDER BY size DESC LIMIT ?"
+        yield from self._states(where, (name, size, most))
 
-    def keep(self, key: Key, name: str, size: int, state: bytes) -> None:
-        """Keep what a scan came to; ``size``: the bytes of the newest file that it read."""
-        if self._database is None or len(state) > LIMIT_BYTES // 4:
+    def keep(self, key: Key, name: str, size: int, state: Sequence[Buffer]) -> None:
+        """Keep what a scan came to, in parts; ``size``: the bytes of the newest file it read."""
+        length, digest = sum(map(len, state)), hashlib.sha256()
+        if self._database is None or length > LIMIT_BYTES // 4:
             return
-        digest = hashlib.sha256(state).digest()
-        row = (key.digest, name, size, int(time.time()), len(state), digest, state)
+        for part in state:
+            digest.update(part)
+        row = (key.digest, name, size, int(time.time()), len(state[0]), length, digest.digest())
         try:
-            self._database.execute("INSERT OR REPLACE INTO scans VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            if length <= _PART_BYTES:
+                self._database.execute(_INSERT, (*row, b"".join(state)))
+            else:
+                self._keep_large(self._database, row, state)
             self._kept = True
-            self._pending += len(state)
+            self._pending += length
             if self._pending > _BATCH_BYTES:
                 self._database.commit()
                 self._pending = 0
         except sqlite3.Error:
             self._give_up()
+
+    def _keep_large(
+        self, database: sqlite3.Connection, row: tuple[object, ...], state: Sequence[Buffer]
+    ) -> None:
+        """Write a state part by part, so that it is not in memory twice."""
+        database.execute(_INSERT, (*row, b""))
+        made = database.execute(_MAKE_ROOM, (sum(map(len, state)), row[0])).fetchall()
+        with database.blobopen("scans", "state", made[0][0]) as blob:
+            for part in state:
+                blob.write(part)
 
     def close(self) -> None:
         """Write what is left to write, and make room."""
@@ -127,8 +180,8 @@ class ScanCache:
             return
         try:
             now = int(time.time())
-            used = ((now, key) for key in self._used)
-            self._database.executemany("UPDATE scans SET used = ? WHERE key = ?", used)
+            used = ((now, number) for number in self._used)
+            self._database.executemany("UPDATE scans SET used = ? WHERE id = ?", used)
             if self._kept:
                 self._make_room(self._database)
             self._database.commit()
@@ -137,37 +190,47 @@ class ScanCache:
             self._give_up()
         self._database = None
 
-    def _states(self, query: str, values: tuple[object, ...]) -> Iterator[bytes]:
+    def _states(self, where: str, values: tuple[object, ...]) -> Iterator[Kept]:
+        for number, used, header, length, digest in self._rows(_FIND + where, values):
+            if used < time.time() - _DAY_S:
+                self._used.append(number)
+            if length > _PART_BYTES:
+                try:
+                    assert self._database is not None
+                    with self._database.blobopen("scans", "state", number, readonly=True) as blob:
+                        yield Kept(blob, header, digest)
+                except sqlite3.Error:
+                    self._give_up()
+            else:
+                for (state,) in self._rows("SELECT state FROM scans WHERE id = ?", (number,)):
+                    yield Kept(io.BytesIO(state), header, digest)
+
+    def _rows(self, query: str, values: tuple[object, ...]) -> list[Any]:
         if self._database is None:
-            return
+            return []
         try:
-            rows = self._database.execute(query, values).fetchall()
-        except sqlite3.DatabaseError:
+            return self._database.execute(query, values).fetchall()
+        except sqlite3.Error:
             self._give_up()
-            return
-        for state, digest, key, used in rows:
-            if hashlib.sha256(state).digest() == digest:
-                if used < time.time() - _DAY_S:
-                    self._used.append(key)
-                yield state
+            return []
 
     def _make_room(self, database: sqlite3.Connection) -> None:
         [(held,)] = database.execute("SELECT total(length) FROM scans").fetchall()
         if held <= LIMIT_BYTES:
             return
-        oldest = database.execute("SELECT key, length FROM scans ORDER BY used").fetchall()
+        oldest = database.execute("SELECT id, length FROM scans ORDER BY used").fetchall()
         gone = []
-        for key, length in oldest:
+        for number, length in oldest:
             if held <= LIMIT_BYTES * 3 // 4:
                 break
-            gone.append((key,))
+            gone.append((number,))
             held -= length
-        database.executemany("DELETE FROM scans WHERE key = ?", gone)
+        database.executemany("DELETE FROM scans WHERE id = ?", gone)
 
     def _give_up(self) -> None:
         """Do without it from now on; a damaged file goes."""
-        assert self._database is not None
-        assert self._path is not None
+        if self._database is None or self._path is None:
+            return
         database, self._database = self._database, None
         damaged = False
         try:

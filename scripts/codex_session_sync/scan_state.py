@@ -13,8 +13,9 @@ from typing import Any
 
 import orjson
 
-from .lineage.fingerprint import Fingerprinter
+from .lineage.fingerprint import Buffer, Fingerprinter
 from .model import ScannedSlice, Slice
+from .scan_cache import Kept
 from .scanning import Gathering, Pass, Progress, Stop
 
 _FACTS = tuple(field.name for field in fields(Gathering))
@@ -29,11 +30,11 @@ class State:
     stops: tuple[Stop, ...]
 
 
-def dump(state: State) -> bytes:
-    """A state as bytes: a line of JSON, then what it tells the lengths of."""
+def dump(state: State) -> list[Buffer]:
+    """A state as bytes: JSON, then parts that it tells the lengths of."""
     pass_ = state.pass_
-    prints, blobs = pass_.fingerprinter.state()
-    blobs += [part.edits.tobytes() for part in state.scanned]
+    prints, parts = pass_.fingerprinter.state()
+    parts += [memoryview(part.edits).cast("B") for part in state.scanned]
     header = {
         "paginated": pass_.paginated,
         "facts": [getattr(pass_.facts, name) for name in _FACTS],
@@ -42,27 +43,26 @@ def dump(state: State) -> bytes:
         "slices": [[part.size, part.sha256] for part in state.scanned],
         "stops": [list(stop) for stop in state.stops],
         "prints": prints,
-        "blobs": [len(blob) for blob in blobs],
+        "parts": [len(part) for part in parts],
     }
-    return b"\n".join((orjson.dumps(header), b"".join(blobs)))
+    return [orjson.dumps(header), *parts]
 
 
-def load(data: bytes, slices: Sequence[Slice], progress: Progress | None) -> State | None:
+def load(kept: Kept, slices: Sequence[Slice], progress: Progress | None) -> State | None:
     """The state of a pass over these slices, or over so many as its last one has in common with
-    them; None where it is of another number."""
-    line, rest = data.split(b"\n", 1)
-    header: Any = orjson.loads(line)
-    if len(header["slices"]) != len(slices):
+    them; None where it is of another number, or not what was kept."""
+    first = kept.take(kept.header)
+    try:
+        header: Any = orjson.loads(first)
+        parts = [kept.take(length) for length in header["parts"]]
+    except ValueError:
         return None
-    blobs, start = [], 0
-    for length in header["blobs"]:
-        blobs.append(rest[start : start + length])
-        start += length
-    prints, edits = blobs[: -len(slices)], blobs[-len(slices) :]
-    scanned = tuple(
-        ScannedSlice(part, size, sha256, array("q", found))
-        for part, (size, sha256), found in zip(slices, header["slices"], edits, strict=True)
-    )
+    if not kept.is_whole() or len(header["slices"]) != len(slices):
+        return None
+    prints, edits = parts[: -len(slices)], parts[-len(slices) :]
+    scanned = []
+    for part, (size, sha256), found in zip(slices, header["slices"], edits, strict=True):
+        scanned.append(ScannedSlice(part, size, sha256, array("q", bytes(found))))
     pass_ = Pass(
         slices[-1].file.thread_id,
         header["paginated"],
@@ -73,4 +73,4 @@ def load(data: bytes, slices: Sequence[Slice], progress: Progress | None) -> Sta
         claims={text.encode(): end for text, end in header["claims"]},
         size=sum(part.size for part in scanned),
     )
-    return State(pass_, scanned, tuple(Stop(*stop) for stop in header["stops"]))
+    return State(pass_, tuple(scanned), tuple(Stop(*stop) for stop in header["stops"]))

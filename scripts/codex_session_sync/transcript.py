@@ -10,7 +10,7 @@ from . import scan_cache
 from .codex.inventory import SegmentLookup, invalid, resolve
 from .codex.rollout import history_mode, parse_record
 from .errors import SessionError
-from .lineage.fingerprint import Fingerprinter, is_entry
+from .lineage.fingerprint import Buffer, Fingerprinter, is_entry
 from .model import (
     HistoryMode,
     Json,
@@ -77,24 +77,29 @@ def known(one: Wanted, progress: Progress | None) -> Transcript | None:
     return _transcript(one.meta, state.pass_, state.scanned) if state else None
 
 
-def kept(one: Wanted, state: State, data: bytes | None = None) -> Transcript:
+def kept(one: Wanted, state: State, data: Sequence[Buffer] = ()) -> Transcript:
     """A session that was read, kept in the cache; ``data`` is the state as bytes, if there are."""
+    _keep(one, state, data)
+    return _transcript(one.meta, state.pass_, state.scanned)
+
+
+def _keep(one: Wanted, state: State, data: Sequence[Buffer] = ()) -> None:
     if one.key and one.key == scan_cache.key_of(one.slices) and one.key.settled(one.asked_ns):
         name, size = scan_cache.name_of(one.slices), state.scanned[-1].size
         scan_cache.current().keep(one.key, name, size, data or dump(state))
-    return _transcript(one.meta, state.pass_, state.scanned)
 
 
 def _known(one: Wanted, progress: Progress | None) -> State | None:
     cache = scan_cache.current()
-    data = cache.find(one.key) if one.key else None
-    state = load(data, one.slices, progress) if data else None
-    if state is None:
-        state = _begun(one.slices, cache, progress)
+    for found in cache.find(one.key) if one.key else ():
+        state = load(found, one.slices, progress)
         if state is not None:
-            kept(one, state)
-    elif progress:
-        progress(state.pass_.size)
+            if progress:
+                progress(state.pass_.size)
+            return state
+    state = _begun(one.slices, cache, progress)
+    if state is not None:
+        _keep(one, state)
     return state
 
 
@@ -104,8 +109,8 @@ def _begun(slices: Sequence[Slice], cache: ScanCache, progress: Progress | None)
     if tip.size < WORTHWHILE_BYTES:
         return None
     most = MOST_EXPANDED if tip.compressed else tip.size
-    for known in cache.beginnings(scan_cache.name_of(slices), most):
-        state = load(known, slices, progress)
+    for found in cache.beginnings(scan_cache.name_of(slices), most):
+        state = load(found, slices, progress)
         if state is None or not _are_copies(state, tip.thread_id):
             continue
         part = state.pass_.read_on(state.scanned[-1], state.stops[-1])

@@ -31,6 +31,8 @@ COMPACTED_KEYS = ("message", "replacement_history")
 _ENVIRONMENT = "<environment_context>"
 _CWD = re.compile(r"<cwd>.*?</cwd>", re.DOTALL)
 
+Buffer = bytes | bytearray | memoryview
+
 _ID_START_BYTES = 8
 # An id from its first dash on, with a look back: the search for a fixed byte is several times the
 # faster. No two such rests overlap, so all of them are found.
@@ -105,7 +107,7 @@ class Fingerprinter:
         self._users: list[_Turn] = []
         self._last_user = 0
 
-    def state(self) -> tuple[Json, list[bytes]]:
+    def state(self) -> tuple[Json, list[Buffer]]:
         """All that it knows, from which ``of_state`` makes it again: JSON, and bytes beside it."""
         turns = self._turns
         document = {
@@ -118,23 +120,27 @@ class Fingerprinter:
             self._last,
             b"".join(sorted(self.taken_back)),
             b"".join(turn.base for turn in turns),
-            b"".join(turn.digests for turn in turns),
-            b"".join(turn.links for turn in turns),
-            b"".join(turn.ends.tobytes() for turn in turns),
+            _joined([turn.digests for turn in turns]),
+            _joined([turn.links for turn in turns]),
+            _joined([memoryview(turn.ends).cast("B") for turn in turns]),
         ]
 
     @classmethod
-    def of_state(cls, document: Json, blobs: Sequence[bytes]) -> Fingerprinter:
+    def of_state(cls, document: Json, blobs: Sequence[bytearray]) -> Fingerprinter:
         """One that goes on where another was."""
         made = cls(undoes=document["undoes"])
-        made._last, taken_back, bases, digests, links, ends = blobs
-        made.taken_back = set(links_of(taken_back))
-        places, made._turns, first = array("q", ends), [], 0
+        last_link, taken_back, bases, digests, links, ends = blobs
+        made._last = bytes(last_link)
+        made.taken_back = set(links_of(bytes(taken_back)))
+        places, made._turns, first = array("q"), [], 0
+        places.frombytes(ends)
         for place, (count, user_from, entangled) in enumerate(document["turns"]):
             last = first + count
             here = slice(first * Chain.LINK_BYTES, last * Chain.LINK_BYTES)
-            base = bases[place * Chain.LINK_BYTES : (place + 1) * Chain.LINK_BYTES]
-            turn = _Turn(place, base, bytearray(digests[here]), bytearray(links[here]))
+            base = bytes(bases[place * Chain.LINK_BYTES : (place + 1) * Chain.LINK_BYTES])
+            turn = _Turn(place, base, bytearray(digests[here]))
+            # A single turn has them all, and there may be many.
+            turn.links = links if len(document["turns"]) == 1 else links[here]
             turn.ends, turn.user_from, turn.entangled = places[first:last], user_from, entangled
             made._turns.append(turn)
             first = last
@@ -232,6 +238,11 @@ class Fingerprinter:
                 turn.links += self._last
             if turn.digests or turn is turns[-1]:
                 self._turns.append(turn)
+
+
+def _joined(parts: list[Buffer]) -> Buffer:
+    """The parts as one; of a single one there is no copy."""
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def links_of(links: bytes | bytearray) -> Iterator[bytes]:

@@ -71,6 +71,8 @@ def make_plan(
     return Plan(package.summary(), plans, notices, package.source_home)
 
 
+NAME_ONE = "`codex-session-sync inspect-package PKG` lists what the package holds"
+
 GOES_ON = (Relation.INCOMING_AHEAD, Relation.DIVERGED)
 
 
@@ -346,6 +348,11 @@ def _refused(
 
 
 def _chosen(package: Package, only: Collection[str]) -> list[PackagedSession]:
-    ids = [session.session_id for session in package.sessions]
-    wanted = {match_id(given, ids) for given in only}
+    known = {session.session_id: session for session in package.sessions}
+
+    def title(session_id: str) -> str | None:
+        session = known[session_id]
+        return session.name or str((session.row or {}).get("title") or "")
+
+    wanted = {match_id(given, known, title, unknown=NAME_ONE) for given in only}
     return [s for s in package.sessions if not only or s.session_id in wanted]

@@ -23,6 +23,7 @@ from .model import (
     RESULT_OF,
     RESULT_OF_SKILL,
     Action,
+    Continued,
     Counterpart,
     Json,
     Notice,
@@ -31,6 +32,7 @@ from .model import (
     Result,
     SessionOutcome,
     SessionPlan,
+    Transcript,
     brings_metadata_only,
 )
 from .places.rules import NO_RULES, Rules
@@ -178,6 +180,8 @@ def session_json(
     if plan.transcript is not None:
         document |= _described(plan.transcript)
         document["local_cwd"] = plan.cwd
+    if plan.action in RESULT_OF and plan.transcript is not None:
+        document["brings"] = _brought(plan, plan.transcript)
     if plan.target is not None and plan.target.branch_of:
         document["branch_of"] = plan.target.branch_of
     if plan.target is not None and plan.target.metadata:
@@ -194,6 +198,29 @@ def session_json(
     if removed:
         document["removed"] = list(removed)
     return document
+
+
+def _brought(plan: SessionPlan, transcript: Outline) -> Json:
+    """How much comes into the home: entries, turns and bytes of records.
+
+    Without the records the bytes of a session that goes on are those of its file: the upper bound.
+    """
+    session, local = plan.session, plan.target.local if plan.target else None
+    size = transcript.size if isinstance(transcript, Transcript) else 0
+    if isinstance(transcript, Continued):
+        size = sum(file.size for file in transcript.tail.files)
+    elif not isinstance(transcript, Transcript) and session.file is not None:
+        size = session.file.size
+    if plan.action is not Action.FAST_FORWARD or local is None:
+        return {"entries": len(transcript.chain), "turns": transcript.facts.turns, "bytes": size}
+    common = plan.decision.common_entries
+    entries = len(transcript.chain) - common
+    if entries == 0:
+        return {"entries": 0, "turns": 0, "bytes": 0}
+    if isinstance(transcript, Transcript) and common:
+        size -= transcript.ends[common - 1]
+    turns = max(transcript.facts.turns - local.facts.turns, 0)
+    return {"entries": entries, "turns": turns, "bytes": size}
 
 
 def _is_converted(plan: SessionPlan) -> bool:

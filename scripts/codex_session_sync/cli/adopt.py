@@ -26,7 +26,7 @@ from ..sidecars.adopt import (
     plan_local,
     plan_packaged,
 )
-from .options import common, execute_option, home_of, optional_package
+from .options import brevity_options, common, execute_option, home_of, optional_package
 
 
 @click.command("adopt")
@@ -40,6 +40,7 @@ from .options import common, execute_option, home_of, optional_package
 )
 @click.option("--all", "every", is_flag=True, help="Every session of the home, or of the package.")
 @execute_option
+@brevity_options
 @common
 def command(
     pkg: Path | None,

@@ -22,6 +22,7 @@ from ..sync import counts, is_idle, reading_notices, session_json
 from ..trust import judged
 from ..verdict import Choices, Collision, Diverged
 from .options import (
+    brevity_options,
     choice_options,
     common,
     diff_skills_option,
@@ -41,6 +42,7 @@ from .placing import directories_data, in_force, placing_options, surroundings
 @choice_options
 @placing_options
 @diff_skills_option
+@brevity_options
 @common
 def command(
     pkg: Path,

@@ -62,7 +62,7 @@ def command(
     family, notices = read_family(home)
     title = "Sessions and where they come from"
     if session is not None:
-        family = family.of(match_id(session, family.sessions.keys()))
+        family = family.of(match_id(session, family.sessions, lambda i: family.sessions[i].title))
         with byte_progress("reading", None) as progress:
             family = with_turns(family, home, progress)
     text = _written(family, form, title)

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -82,8 +83,11 @@ def main() -> int:
     return run(sys.argv[1:])
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command; prints its report and returns the exit code."""
+def run(arguments: Sequence[str], moment: datetime | None = None) -> int:
+    """Run one command; prints its report and returns the exit code.
+
+    ``moment`` is when ages count from, the present if it is not given.
+    """
     as_json = "--json" in arguments
     name = next((a for a in arguments if not a.startswith("-")), "")
     name = name if name in COMMANDS else "codex-session-sync"
@@ -109,7 +113,7 @@ def run(arguments: Sequence[str]) -> int:
     if not isinstance(outcome, Report):
         return int(ExitCode.OK)
     try:
-        _print(outcome, as_json)
+        _print(outcome, moment or datetime.now(UTC), as_json=as_json)
     except (BrokenPipeError, SystemExit):  # the latter is what rich makes of the former
         return _unheard()
     return int(outcome.exit_code)
@@ -136,22 +140,22 @@ def _stop(number: int, _: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _print(report: Report, as_json: bool) -> None:
+def _print(report: Report, moment: datetime, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.buffer.write(
-            orjson.dumps(envelope(report), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        )
+        layout = 0 if report.compact else orjson.OPT_INDENT_2
+        document = orjson.dumps(envelope(report), option=layout | orjson.OPT_APPEND_NEWLINE)
+        sys.stdout.buffer.write(document)
         sys.stdout.flush()
         return
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal's or a pipe's encoding may lack a character that a name or a table has.
             stream.reconfigure(errors="backslashreplace")
-    from rich.console import Console
-
+    from ..report.screen import Screen
     from ..report.text import render
 
-    render(report, Console(), Console(stderr=True))
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+    render(report, Screen(moment, home), Screen(moment, home, stderr=True))
     sys.stdout.flush()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 import click
 
 from ..codex.home import CodexHome, locate_home, open_home
-from ..errors import HomeError
+from ..errors import HomeError, UsageError
 from ..model import Json, Notice, Plan, SessionOutcome
 from ..places.rules import Rules
-from ..report.envelope import Problem
+from ..report import brief
+from ..report.envelope import Problem, Report
 from ..settling import applied
 from ..skills.installing import SkillOutcome
 
@@ -104,6 +106,35 @@ def diff_skills_option(function: Decorated) -> Decorated:
         is_flag=True,
         help="Print how skills of the package differ from those of the home.",
     )(function)
+
+
+def brevity_options(function: Decorated) -> Decorated:
+    """``--summary`` and ``--only-changes``: the report that the command returns, made shorter."""
+
+    @functools.wraps(function)
+    def shortened(*args: Any, summary: bool, changes: bool, **options: Any) -> Report:
+        if summary and options.get("shown"):
+            raise UsageError(
+                "usage",
+                "--summary leaves out what --diff shows",
+                hint="leave one of the two options out",
+            )
+        report: Report = function(*args, **options)
+        if summary:
+            return brief.summary(report)
+        return brief.only_changes(report) if changes else report
+
+    decorated = click.option(
+        "--only-changes",
+        "changes",
+        is_flag=True,
+        help="Leave out the sessions that there is nothing to do for.",
+    )(shortened)
+    return click.option(
+        "--summary",
+        is_flag=True,
+        help="Tell numbers, totals and a few sessions in place of all of them.",
+    )(decorated)
 
 
 def home_of(codex_home: str | None) -> CodexHome:

@@ -16,7 +16,7 @@ from ..recovery import require_none_interrupted, unfinished_notices
 from ..report.envelope import Problem, Report, Status
 from ..rollback.plan import ALREADY, RollbackPlan, newest, plan_rollback
 from ..rollback.unwinding import Outcome, undoing_json, unwind
-from .options import common, execute_option, home_of
+from .options import brevity_options, common, execute_option, home_of
 
 
 @click.command("rollback")
@@ -30,6 +30,7 @@ from .options import common, execute_option, home_of
     help="Only this session of the transaction; may be repeated.",
 )
 @execute_option
+@brevity_options
 @common
 def command(
     transaction_id: str | None,

@@ -25,7 +25,7 @@ from ..package.reader import open_package
 from ..package.sessions import Package
 from ..places.rules import Rules
 from ..places.standing import make_missing
-from ..plan import make_plan
+from ..plan import NAME_ONE, make_plan
 from ..policy import local_policy
 from ..recovery import unfinished_notices
 from ..report.envelope import Report, Status
@@ -46,6 +46,7 @@ from ..trust import judged
 from ..unpacking import with_transcripts
 from ..verdict import Choices, Collision, Diverged
 from .options import (
+    brevity_options,
     choice_options,
     common,
     diff_skills_option,
@@ -102,6 +103,7 @@ from .placing import in_force, placing_options, surroundings
     metavar="ID",
     help="Show what of this session's conversation would come in; may be repeated.",
 )
+@brevity_options
 @common
 def command(
     pkg: Path,
@@ -220,7 +222,7 @@ def _whole(plan: Plan, package: Package) -> Plan:
 def _chosen(plan: Plan, shown: Collection[str]) -> Plan:
     """The plan for the sessions whose conversation is to be shown."""
     known = {one.session.session_id: one for one in plan.sessions}
-    wanted = {match_id(given, known.keys()) for given in shown}
+    wanted = {match_id(given, known, unknown=NAME_ONE) for given in shown}
     return replace(plan, sessions=tuple(one for i, one in known.items() if i in wanted))
 
 

@@ -14,11 +14,12 @@ from ..codex.home import CodexHome
 from ..errors import ExitCode, HomeError, SessionError
 from ..identify import match_id
 from ..journal.log import Journal
+from ..local import LocalSessions
 from ..recovery import unfinished_notices
 from ..report.envelope import Problem, Report
 from ..report.progress import item_progress
 from ..verify import GOOD, Shown, Verdict, synced_sessions, to_json, verify
-from .options import common, home_of
+from .options import brevity_options, common, home_of
 
 COMMAND = "verify"
 
@@ -32,6 +33,7 @@ COMMAND = "verify"
     help="Only this session of the home; may be repeated. Default: all that were synced.",
 )
 @click.option("--codex-bin", metavar="FILE", help="The installed Codex. Default: codex on PATH.")
+@brevity_options
 @common
 def command(
     sessions: tuple[str, ...], codex_bin: str | None, codex_home: str | None, as_json: bool
@@ -47,8 +49,11 @@ def command(
     """
     del as_json
     home = home_of(codex_home)
-    known = list(home.rollouts().threads())
-    wanted = [match_id(i, known) for i in sessions] if sessions else synced_sessions(home)
+    local = LocalSessions(home)
+    known = list(local.rollouts.threads())
+    wanted = (
+        [match_id(i, known, local.title) for i in sessions] if sessions else synced_sessions(home)
+    )
     found = checked(home, wanted, find_codex(codex_bin, os.environ))
     bad = [one for one in found if one.verdict not in GOOD]
     counts = dict(sorted(Counter(str(one.verdict) for one in found).items()))

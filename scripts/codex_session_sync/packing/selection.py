@@ -44,7 +44,12 @@ def select(home: Gathered, filters: Filters) -> Selection:
     Raises UsageError: ``session_unknown``, ``session_ambiguous``, ``selection_empty``.
     """
     known = list(home.sessions)
-    wanted = {match_id(given, known) for given in filters.ids}
+
+    def title(session_id: str) -> str | None:
+        session = home.sessions[session_id]
+        return session.name or str((session.row or {}).get("title") or "")
+
+    wanted = {match_id(given, known, title) for given in filters.ids}
     chosen = [s.session_id for s in home.sessions.values() if _fits(s, filters, wanted)]
     if not chosen:
         raise UsageError(

@@ -29,6 +29,12 @@ STYLES = {
     "partial": "yellow",
     "running": "red",
     "recovered": "cyan",
+    "same": "green",
+    "busy": "yellow",
+    "not_listed": "red",
+    "not_opened": "red",
+    "differs": "red",
+    "unreadable": "red",
 }
 
 
@@ -48,6 +54,11 @@ def harmless(value: Any) -> Any:
         case list() | tuple():
             return [harmless(item) for item in value]
     return value
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with what it counts."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def base(path: str) -> str:

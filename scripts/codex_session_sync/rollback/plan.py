@@ -149,7 +149,10 @@ def _chosen(deeds: Sequence[Deed], only: Sequence[str]) -> list[Deed]:
     if not only:
         return list(deeds)
     ids = {i for deed in deeds for i in (deed.session_id, deed.local_id)}
-    wanted = {match_id(given, ids) for given in only}
+    names = {i: d.session.get("name") for d in deeds for i in (d.session_id, d.local_id)}
+    shown = f"`codex-session-sync show-transaction {deeds[0].transaction_id}`" if deeds else ""
+    unknown = f"{shown} lists the sessions of the transaction" if shown else "leave --session out"
+    wanted = {match_id(given, ids, names.get, unknown=unknown) for given in only}
     here = {deed.local_id for deed in deeds if wanted & {deed.session_id, deed.local_id}}
     return [deed for deed in deeds if deed.local_id in here]
 

@@ -116,7 +116,7 @@ def plan_local(
     """
     adopting = _Adopting(home)
     here = list(adopting.local.rollouts.threads())
-    chosen = [match_id(given, here) for given in only]
+    chosen = [match_id(given, here, adopting.local.title) for given in only]
     if not only:
         chosen = here if every else [i for i in here if i in adopting.installed]
     found = []

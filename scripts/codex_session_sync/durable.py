@@ -186,7 +186,8 @@ def not_writable(path: Path, error: OSError) -> HomeError:
     return HomeError(
         "home_not_writable",
         f"{path} cannot be written to: {error.strerror or error}",
-        hint="make room on its disk, or mend its owner and permissions, then try again",
+        hint="make room on its disk, or mend its owner and permissions, then run "
+        "`codex-session-sync AGAIN`",
     )
 
 

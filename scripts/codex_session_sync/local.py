@@ -228,7 +228,8 @@ class LocalSessions:
             raise SessionError(
                 "local_transcript_unreadable",
                 f"the local session {file.thread_id} cannot be read: {error.message}",
-                hint="nothing is written over it; mend or move its file, then sync again",
+                hint="nothing is written over it; mend or move its file, then run "
+                "`codex-session-sync AGAIN`",
                 session_id=file.thread_id,
             ) from error
 

@@ -23,7 +23,6 @@ from .model import (
     RESULT_OF,
     RESULT_OF_SKILL,
     Action,
-    Continued,
     Counterpart,
     Json,
     Notice,
@@ -203,14 +202,10 @@ def session_json(
 def _brought(plan: SessionPlan, transcript: Outline) -> Json:
     """How much comes into the home: entries, turns and bytes of records.
 
-    Without the records the bytes of a session that goes on are those of its file: the upper bound.
+    Where the records were not read, all bytes of a session that goes on are counted.
     """
-    session, local = plan.session, plan.target.local if plan.target else None
-    size = transcript.size if isinstance(transcript, Transcript) else 0
-    if isinstance(transcript, Continued):
-        size = sum(file.size for file in transcript.tail.files)
-    elif not isinstance(transcript, Transcript) and session.file is not None:
-        size = session.file.size
+    local = plan.target.local if plan.target else None
+    size = transcript.size if isinstance(transcript, Transcript) else plan.session.size
     if plan.action is not Action.FAST_FORWARD or local is None:
         return {"entries": len(transcript.chain), "turns": transcript.facts.turns, "bytes": size}
     common = plan.decision.common_entries
@@ -291,7 +286,12 @@ def _not_written(plan: SessionPlan) -> SessionOutcome:
             return SessionOutcome(plan, Result.REFUSED, None, plan.reason, plan.message, plan.hint)
         case _:
             return SessionOutcome(
-                plan, Result.FAILED, None, "interrupted", "the run was interrupted before it"
+                plan,
+                Result.FAILED,
+                None,
+                "interrupted",
+                "the run was interrupted before it",
+                "run `codex-session-sync AGAIN`",
             )
 
 
@@ -323,7 +323,8 @@ def _ensure_database(
         raise HomeError(
             "database_too_new",
             f"the home has {home.later_state_db.name}, which no known release of Codex has",
-            hint="nothing was written; update codex-session-sync, or use a home of an older Codex",
+            hint="nothing was written; update codex-session-sync, or use a home of an older Codex: "
+            "`codex-session-sync AGAIN --codex-home DIR`",
         )
     if not home.state_db.exists() and codex is not None:
         try:
@@ -339,7 +340,8 @@ def _ensure_database(
             raise HomeError(
                 "database_unreadable",
                 f"{home.state_db} has no threads table",
-                hint="start Codex once on this home so that it completes its database",
+                hint="start Codex once on this home so that it completes its database, then run "
+                "`codex-session-sync AGAIN`",
             )
     return ()
 

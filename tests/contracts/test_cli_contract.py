@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -85,6 +86,8 @@ def checked(outcome: Outcome) -> Outcome:
     VALIDATOR.validate(outcome.envelope)
     assert outcome.envelope["exit_code"] == outcome.exit_code
     assert outcome.err.strip() == ""
+    for error in outcome.envelope["errors"]:
+        assert not re.search(r"`codex-session-sync [^`]*\b(AGAIN|PKG|ID)\b", error.get("hint", ""))
     return outcome
 
 

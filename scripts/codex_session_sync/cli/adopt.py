@@ -61,7 +61,9 @@ def command(
     del as_json
     if every and sessions:
         raise UsageError(
-            "usage", "--all and --session exclude each other", hint="leave out one of them"
+            "usage",
+            "--all and --session exclude each other",
+            hint="leave one out: `codex-session-sync adopt --all`, or --session ID",
         )
     home = home_of(codex_home)
     with ExitStack() as stack:

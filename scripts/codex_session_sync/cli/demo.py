@@ -136,7 +136,9 @@ def _throw_away_home(keep: Path | None) -> Iterator[Path]:
         return
     if keep.exists():
         raise UsageError(
-            "demo_home_exists", f"{keep} exists already", hint="name a folder that does not"
+            "demo_home_exists",
+            f"{keep} exists already",
+            hint="name a folder that does not: `codex-session-sync demo --codex-home DIR`",
         )
     keep.mkdir(parents=True)
     try:

@@ -18,6 +18,7 @@ import orjson
 from .. import __version__
 from ..errors import ExitCode, HomeError, SyncError
 from ..report.envelope import Problem, Report, envelope, failure
+from .calling import PROGRAM, Call, filled
 
 COMMANDS = {
     "inspect-package": "inspect_package",
@@ -90,11 +91,10 @@ def run(arguments: Sequence[str], moment: datetime | None = None) -> int:
     """
     as_json = "--json" in arguments
     name = next((a for a in arguments if not a.startswith("-")), "")
-    name = name if name in COMMANDS else "codex-session-sync"
+    name = name if name in COMMANDS else PROGRAM
+    call = Call(arguments)
     try:
-        outcome: Any = cli.main(
-            list(arguments), prog_name="codex-session-sync", standalone_mode=False
-        )
+        outcome: Any = cli.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=call)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
@@ -112,6 +112,7 @@ def run(arguments: Sequence[str], moment: datetime | None = None) -> int:
         outcome = _failed(name, error)
     if not isinstance(outcome, Report):
         return int(ExitCode.OK)
+    outcome = filled(outcome, call)
     try:
         _print(outcome, moment or datetime.now(UTC), as_json=as_json)
     except (BrokenPipeError, SystemExit):  # the latter is what rich makes of the former
@@ -163,7 +164,9 @@ def _interrupted(name: str, code: object) -> Report:
     problem = Problem(
         "interrupted",
         "the run was stopped; what it had confirmed stands, the rest was not done or is undone",
-        "`codex-session-sync list-transactions` shows what was done; run the same command again",
+        "run `codex-session-sync AGAIN`; `codex-session-sync recover` says whether a transaction "
+        "is "
+        "left unfinished",
     )
     exit_code = code if isinstance(code, int) else 128 + signal.SIGINT
     return Report(name, "error", {}, exit_code, errors=(problem,))
@@ -180,7 +183,7 @@ def _refused_by_system(error: OSError) -> HomeError:
     return HomeError(
         "system_error",
         f"the system refused to read or write{where}: {error.strerror or error}",
-        hint="mend that; if a transaction was begun, `codex-session-sync recover` says what to do",
+        hint="mend that; then `codex-session-sync recover` says whether a transaction was begun",
     )
 
 
@@ -196,6 +199,7 @@ def _defect(name: str, error: Exception) -> Report:
     problem = Problem(
         "defect",
         f"this is a defect of codex-session-sync: {type(error).__name__}: {error}",
-        f"please report it with {log.name}",
+        "`codex-session-sync recover` says whether a transaction is left unfinished; report the "
+        f"defect with {log.name}",
     )
     return Report(name, "error", {}, ExitCode.DEFECT, errors=(problem,))

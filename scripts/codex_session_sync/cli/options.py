@@ -18,6 +18,7 @@ from ..report import brief
 from ..report.envelope import Problem, Report
 from ..settling import applied
 from ..skills.installing import SkillOutcome
+from .calling import remember
 
 Decorated = Callable[..., Any]
 
@@ -30,6 +31,7 @@ def common(function: Decorated) -> Decorated:
     return click.option(
         "--codex-home",
         metavar="DIR",
+        callback=remember,
         help="The Codex home. Default: $CODEX_HOME, else ~/.codex.",
     )(function)
 
@@ -67,7 +69,9 @@ def _package(function: Decorated, *, required: bool) -> Decorated:
         metavar="NAME=N",
         help="Raise or lower a limit on what a package may hold; may be repeated.",
     )(function)
-    return click.argument("pkg", type=click.Path(path_type=Path), required=required)(function)
+    return click.argument(
+        "pkg", type=click.Path(path_type=Path), required=required, callback=remember
+    )(function)
 
 
 def session_option(function: Decorated) -> Decorated:
@@ -117,7 +121,7 @@ def brevity_options(function: Decorated) -> Decorated:
             raise UsageError(
                 "usage",
                 "--summary leaves out what --diff shows",
-                hint="leave one of the two options out",
+                hint="leave one out: `codex-session-sync sync PKG --summary`, or --diff ID",
             )
         report: Report = function(*args, **options)
         if summary:
@@ -146,13 +150,13 @@ def home_of(codex_home: str | None) -> CodexHome:
         raise HomeError(
             "home_missing",
             f"there is no Codex home: {error}",
-            hint="name it with --codex-home, as a whole path",
+            hint="name it as a whole path: `codex-session-sync AGAIN --codex-home DIR`",
         ) from error
     except UnicodeEncodeError as error:
         raise HomeError(
             "home_unreadable",
             "the path of the Codex home is not UTF-8 text, and Codex would record another one",
-            hint="move the home to a path that is",
+            hint="move it to one that is, then name that with --codex-home DIR",
         ) from error
     return home
 

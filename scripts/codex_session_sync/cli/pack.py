@@ -116,7 +116,7 @@ def command(
         raise UsageError(
             "have_needs_native",
             f"a package of the format {form} is always whole",
-            hint="leave --have out, or pack in the native format",
+            hint="`codex-session-sync AGAIN --format native`, or leave --have out",
         )
     home = home_of(codex_home)
     require_free(out, home)

@@ -141,13 +141,13 @@ def command(
         raise UsageError(
             "usage",
             "--replace-skills says how skills are installed, and none are",
-            hint="add --with-skills",
+            hint="`codex-session-sync AGAIN --with-skills`",
         )
     if shown and do_it:
         raise UsageError(
             "diff_only_shows",
             "--diff shows what would come in, --execute brings it in",
-            hint="leave one of them out",
+            hint="leave one of them out: `codex-session-sync sync PKG --execute` brings it in",
         )
     codex = None if no_prime else find_codex(codex_bin, os.environ)
     home = home_of(codex_home)

@@ -78,7 +78,7 @@ def checked(home: CodexHome, session_ids: Sequence[str], codex: Path | None) -> 
         raise HomeError(
             "codex_missing",
             "there is no Codex to ask",
-            hint="install it, or name it with --codex-bin",
+            hint="install it, or name it: `codex-session-sync AGAIN --codex-bin FILE`",
         )
     found = []
     with item_progress("asking Codex", len(session_ids)) as progress:
@@ -102,10 +102,13 @@ def _error(verdict: Verdict, message: str) -> SessionError:
         case Verdict.NOT_OPENED:
             return SessionError("codex_not_opened", message, hint=why)
         case Verdict.BUSY:
-            again = "close it in Codex, then run the same command again"
+            again = "close it in Codex, then run `codex-session-sync AGAIN`"
             return SessionError("codex_busy", message, hint=again)
         case Verdict.UNREADABLE:
             health = "`codex-session-sync sidecar-health` says what is wrong with it"
             return SessionError("codex_unreadable", message, hint=health)
-    check = "`codex-session-sync sidecar-health --deep` checks it; a rollback takes it back"
+    check = (
+        "`codex-session-sync sidecar-health --deep` checks it; `codex-session-sync "
+        "list-transactions` names the sync to roll back"
+    )
     return SessionError("codex_differs", message, hint=check)

@@ -39,7 +39,7 @@ def open_package(
             raise PackageError(
                 "package_empty",
                 f"{source} holds no sessions",
-                hint="a package is made by `pack` or the first-import tool, or is a Codex home",
+                hint="name the package itself, a Codex home, or a folder that holds sessions/",
             )
         yield package
 

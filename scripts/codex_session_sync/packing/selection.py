@@ -55,7 +55,9 @@ def select(home: Gathered, filters: Filters) -> Selection:
         raise UsageError(
             "selection_empty",
             "no session of this home is to be packed",
-            hint="archived sessions need --archived; see --session, --cwd and --since",
+            hint="archived ones need --archived: `codex-session-sync AGAIN --archived`; see "
+            "--session, --cwd "
+            "and --since",
         )
     needed = with_needed(chosen, lambda i: _needs(home, i))
     metas = {i: _descent(home.sessions[i]) for i in needed}

@@ -217,7 +217,8 @@ def _obstacle(home: CodexHome, ledger: Ledger, deed: Deed, present: Present) -> 
         return Obstacle(
             "advanced_since",
             f"transaction {', '.join(later)} built on it, so it stays as it is",
-            hint=f"roll back {', then '.join(later)} first",
+            hint="first "
+            + ", then ".join(f"`codex-session-sync rollback {one} --execute`" for one in later),
         )
     try:
         found = examine(home, deed, left_by(deed.operations), present)
@@ -236,7 +237,7 @@ def _require_database(
         raise HomeError(
             "database_missing",
             f"{home.state_db}, whose rows must be undone, is gone",
-            hint="restore it from a backup, then run the same command again",
+            hint="restore it from a backup, then run `codex-session-sync AGAIN`",
         )
 
 

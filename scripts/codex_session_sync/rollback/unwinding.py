@@ -238,7 +238,9 @@ def _in_order(plan: RollbackPlan, done: dict[str, Outcome]) -> tuple[Outcome, ..
     )
 
 
-_STOPPED = Obstacle("interrupted", "the run was interrupted before it")
+_STOPPED = Obstacle(
+    "interrupted", "the run was interrupted before it", "run `codex-session-sync AGAIN`"
+)
 
 
 def _journaled(one: SessionUndoing, outcome: Outcome | None) -> Json:

@@ -26,7 +26,7 @@ from ..sidecars.adopt import (
     plan_local,
     plan_packaged,
 )
-from .options import brevity_options, common, execute_option, home_of, optional_package
+from .options import brevity_options, common, completing, execute_option, home_of, optional_package
 
 
 @click.command("adopt")
@@ -36,6 +36,7 @@ from .options import brevity_options, common, execute_option, home_of, optional_
     "sessions",
     multiple=True,
     metavar="ID",
+    shell_complete=completing("packaged"),
     help="Only this session, of the home or of the package; may be repeated.",
 )
 @click.option("--all", "every", is_flag=True, help="Every session of the home, or of the package.")

@@ -8,13 +8,13 @@ from ..explaining import explain
 from ..journal.log import Journal
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
-from .options import common, home_of
+from .options import common, completing, home_of
 
 COMMAND = "explain"
 
 
 @click.command(COMMAND)
-@click.argument("session")
+@click.argument("session", shell_complete=completing("sessions"))
 @common
 def command(session: str, codex_home: str | None, as_json: bool) -> Report:
     """Say why Codex does or does not show SESSION, and what helps. Nothing is written.

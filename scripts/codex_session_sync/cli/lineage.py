@@ -17,7 +17,7 @@ from ..packing.output import new_file, output_errors, require_free
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from ..report.progress import byte_progress
-from .options import common, home_of
+from .options import common, completing, home_of
 
 COMMAND = "lineage"
 
@@ -25,7 +25,7 @@ Format = Literal["text", "json", "dot", "mermaid", "html"]
 
 
 @click.command(COMMAND)
-@click.argument("session", required=False)
+@click.argument("session", required=False, shell_complete=completing("sessions"))
 @click.option(
     "--format",
     "form",

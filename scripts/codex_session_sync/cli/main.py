@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import click
 import orjson
+from click.shell_completion import CompletionItem
 
 from .. import __version__
 from ..errors import ExitCode, HomeError, SyncError
@@ -39,8 +40,32 @@ COMMANDS = {
     "explain": "explain",
     "lineage": "lineage",
     "demo": "demo",
+    "completion": "completion",
 }
 """Each command's module; imported only when it is called."""
+
+PURPOSES = {
+    "inspect-package": "Tell what is in a package and what a sync would do.",
+    "sync": "Bring the sessions of a package into the home.",
+    "pack": "Write sessions of this home to a package.",
+    "have": "Write what this home has, for `pack --have` elsewhere.",
+    "adopt": "Track sessions that came by other means than sync.",
+    "list-transactions": "List what was done to this home, newest first.",
+    "show-transaction": "Show one transaction and every change it made.",
+    "rollback": "Undo what a transaction did.",
+    "recover": "End what a crash interrupted.",
+    "sidecar-health": "Check what is known of earlier syncs.",
+    "rebuild-sidecar": "Make the sidecars anew from all that is left.",
+    "replay-transactions-sidecar": "Make the sidecars what the journal says.",
+    "prune-invalid-mappings": "Drop mappings whose session is gone.",
+    "rebuild-index": "Make Codex's lists of names and prompts anew.",
+    "verify": "Ask the installed Codex to list and open sessions.",
+    "explain": "Say why Codex does or does not show a session.",
+    "lineage": "Show which sessions came from which.",
+    "demo": "Show the main job on samples, in a home of its own.",
+    "completion": "Print what a shell reads to complete commands and ids.",
+}
+"""What each command is for; told without importing it."""
 
 
 class LazyGroup(click.Group):
@@ -58,6 +83,21 @@ class LazyGroup(click.Group):
         command = importlib.import_module(f".{module}", __package__).command
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with their purposes."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(PURPOSES.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands that begin so, or the options."""
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return [
+            CompletionItem(name, help=purpose)
+            for name, purpose in PURPOSES.items()
+            if name.startswith(incomplete)
+        ]
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -78,6 +118,11 @@ def cli() -> None:
 
 def main() -> int:
     """Run the command line with the process's arguments; returns the exit code."""
+    instruction = os.environ.get("_CODEX_SESSION_SYNC_COMPLETE")
+    if instruction:
+        from .completing import answer
+
+        return answer(cli, instruction)
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _stop)

@@ -6,9 +6,10 @@ import functools
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..codex.home import CodexHome, locate_home, open_home
 from ..errors import HomeError, UsageError
@@ -20,7 +21,24 @@ from ..settling import applied
 from ..skills.installing import SkillOutcome
 from .calling import remember
 
+if TYPE_CHECKING:
+    from .completing import Completer
+
 Decorated = Callable[..., Any]
+
+
+def completing(what: str) -> Completer:
+    """A function of the module ``completing``, which is imported when a shell asks."""
+
+    def complete(
+        context: click.Context, parameter: click.Parameter, typed: str
+    ) -> list[CompletionItem]:
+        from . import completing
+
+        found: Completer = getattr(completing, what)
+        return found(context, parameter, typed)
+
+    return complete
 
 
 def common(function: Decorated) -> Decorated:
@@ -32,6 +50,7 @@ def common(function: Decorated) -> Decorated:
         "--codex-home",
         metavar="DIR",
         callback=remember,
+        shell_complete=completing("folders"),
         help="The Codex home. Default: $CODEX_HOME, else ~/.codex.",
     )(function)
 
@@ -67,6 +86,7 @@ def _package(function: Decorated, *, required: bool) -> Decorated:
         "limits",
         multiple=True,
         metavar="NAME=N",
+        shell_complete=completing("limits"),
         help="Raise or lower a limit on what a package may hold; may be repeated.",
     )(function)
     return click.argument(
@@ -81,6 +101,7 @@ def session_option(function: Decorated) -> Decorated:
         "sessions",
         multiple=True,
         metavar="ID",
+        shell_complete=completing("packaged"),
         help="Only this session of the package; may be repeated.",
     )(function)
 

@@ -20,7 +20,7 @@ from ..packing.selection import Filters, Selection, select
 from ..report.envelope import Problem, Report
 from ..report.progress import byte_progress
 from . import secrets_told
-from .options import common, home_of
+from .options import common, completing, home_of
 
 COMMAND = "pack"
 
@@ -44,13 +44,19 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetim
     help="The package to write; nothing may be there yet.",
 )
 @click.option(
-    "--session", "sessions", multiple=True, metavar="ID", help="Only this session; repeatable."
+    "--session",
+    "sessions",
+    multiple=True,
+    metavar="ID",
+    shell_complete=completing("sessions"),
+    help="Only this session; repeatable.",
 )
 @click.option(
     "--cwd",
     "cwds",
     multiple=True,
     metavar="DIR",
+    shell_complete=completing("folders"),
     help="Only sessions in this directory or below it; repeatable.",
 )
 @click.option("--since", metavar="TIME", callback=_moment, help="Only sessions active since then.")

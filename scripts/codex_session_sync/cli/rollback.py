@@ -16,17 +16,20 @@ from ..recovery import require_none_interrupted, unfinished_notices
 from ..report.envelope import Problem, Report, Status
 from ..rollback.plan import ALREADY, RollbackPlan, newest, plan_rollback
 from ..rollback.unwinding import Outcome, undoing_json, unwind
-from .options import brevity_options, common, execute_option, home_of
+from .options import brevity_options, common, completing, execute_option, home_of
 
 
 @click.command("rollback")
-@click.argument("transaction_id", metavar="[ID]", required=False)
+@click.argument(
+    "transaction_id", metavar="[ID]", required=False, shell_complete=completing("transactions")
+)
 @click.option("--latest", is_flag=True, help="The newest transaction that changed something.")
 @click.option(
     "--session",
     "sessions",
     multiple=True,
     metavar="ID",
+    shell_complete=completing("sessions"),
     help="Only this session of the transaction; may be repeated.",
 )
 @execute_option

@@ -16,11 +16,11 @@ from ..model import SKILL, Json, Notice
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from ..rollback.plan import ALREADY, plan_rollback
-from .options import common, home_of
+from .options import common, completing, home_of
 
 
 @click.command("show-transaction")
-@click.argument("transaction_id", metavar="ID")
+@click.argument("transaction_id", metavar="ID", shell_complete=completing("transactions"))
 @common
 def command(transaction_id: str, codex_home: str | None, as_json: bool) -> Report:
     """Show one transaction: its sessions, how they are now, and every change it made to the home.

@@ -49,6 +49,7 @@ from .options import (
     brevity_options,
     choice_options,
     common,
+    completing,
     diff_skills_option,
     execute_option,
     home_of,
@@ -93,6 +94,7 @@ from .placing import in_force, placing_options, surroundings
 @click.option(
     "--codex-bin",
     metavar="FILE",
+    shell_complete=completing("files"),
     help="The installed Codex, to make a missing database. Default: codex on PATH.",
 )
 @click.option("--no-prime", is_flag=True, help="Never start the installed Codex.")
@@ -101,6 +103,7 @@ from .placing import in_force, placing_options, surroundings
     "shown",
     multiple=True,
     metavar="ID",
+    shell_complete=completing("packaged"),
     help="Show what of this session's conversation would come in; may be repeated.",
 )
 @brevity_options

@@ -19,7 +19,7 @@ from ..recovery import unfinished_notices
 from ..report.envelope import Problem, Report
 from ..report.progress import item_progress
 from ..verify import GOOD, Shown, Verdict, synced_sessions, to_json, verify
-from .options import brevity_options, common, home_of
+from .options import brevity_options, common, completing, home_of
 
 COMMAND = "verify"
 
@@ -30,9 +30,15 @@ COMMAND = "verify"
     "sessions",
     multiple=True,
     metavar="ID",
+    shell_complete=completing("sessions"),
     help="Only this session of the home; may be repeated. Default: all that were synced.",
 )
-@click.option("--codex-bin", metavar="FILE", help="The installed Codex. Default: codex on PATH.")
+@click.option(
+    "--codex-bin",
+    metavar="FILE",
+    shell_complete=completing("files"),
+    help="The installed Codex. Default: codex on PATH.",
+)
 @brevity_options
 @common
 def command(

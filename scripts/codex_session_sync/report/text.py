@@ -35,7 +35,7 @@ _TOLD = {
     for command in ("adopt", "pack", "verify", "recover", "rollback", *sidecars_text.COMMANDS)
 }
 """Reports that say all by themselves."""
-_AS_IT_IS = ("demo", "have", "lineage", "show-transaction")
+_AS_IT_IS = ("completion", "demo", "have", "lineage", "show-transaction")
 """Commands whose reports have no text of others, or make it harmless themselves."""
 
 
@@ -117,6 +117,10 @@ def _demo(data: Json, out: Screen) -> None:
         out.print("The home of this demonstration is gone again; your own was not touched.")
 
 
+def _completion(data: Json, out: Screen) -> None:
+    out.file.write(data["script"] + "\n")
+
+
 def _recovered(data: Json, out: Screen) -> None:
     if not data["transactions"]:
         out.print("No transaction was interrupted.")
@@ -147,5 +151,6 @@ _PAINTERS: dict[str, Callable[[Json, Screen], None]] = {
     "verify": verify_text.paint,
     "explain": explain_text.paint,
     "demo": _demo,
+    "completion": _completion,
     **dict.fromkeys(sidecars_text.COMMANDS, sidecars_text.changes),
 }

@@ -12,8 +12,6 @@ from ..errors import ExitCode, UsageError
 from ..journal.log import Journal
 from ..locks import home_lock
 from ..model import Json
-from ..package.members import parse_limits
-from ..package.reader import open_package
 from ..package.sessions import Package
 from ..recovery import require_none_interrupted, unfinished_notices
 from ..report.envelope import Problem, Report, Status
@@ -26,7 +24,15 @@ from ..sidecars.adopt import (
     plan_local,
     plan_packaged,
 )
-from .options import brevity_options, common, completing, execute_option, home_of, optional_package
+from .options import (
+    brevity_options,
+    common,
+    completing,
+    execute_option,
+    home_of,
+    opened,
+    optional_package,
+)
 
 
 @click.command("adopt")
@@ -70,7 +76,7 @@ def command(
     with ExitStack() as stack:
         package = None
         if pkg is not None:
-            package = stack.enter_context(open_package(pkg, parse_limits(limits), identities))
+            package = stack.enter_context(opened(pkg, limits, identities))
         known = home.sync_dir.exists()
         if do_it and known:
             stack.enter_context(home_lock(home.sync_dir, "adopt"))

@@ -9,8 +9,6 @@ import click
 
 from ..codex.capability import UNKNOWN, readable
 from ..journal.log import Journal
-from ..package.members import parse_limits
-from ..package.reader import open_package
 from ..places.rules import Rules
 from ..plan import make_plan
 from ..policy import local_policy
@@ -27,6 +25,7 @@ from .options import (
     common,
     diff_skills_option,
     home_of,
+    opened,
     package_argument,
     package_data,
     plan_notices,
@@ -68,7 +67,7 @@ def command(
     """
     del as_json
     home = home_of(codex_home)
-    with open_package(pkg, parse_limits(limits), identities) as package:
+    with opened(pkg, limits, identities) as package:
         total = sum(file.size for file in package.tree.files.values())
         with byte_progress("reading", total) as progress:
             rules = in_force(given, package, home)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,13 @@ from click.shell_completion import CompletionItem
 from ..codex.home import CodexHome, locate_home, open_home
 from ..errors import HomeError, UsageError
 from ..model import Json, Notice, Plan, SessionOutcome
+from ..package.members import parse_limits
+from ..package.reader import open_package
+from ..package.sessions import Package
 from ..places.rules import Rules
 from ..report import brief
 from ..report.envelope import Problem, Report
+from ..report.progress import reading_progress
 from ..settling import applied
 from ..skills.installing import SkillOutcome
 from .calling import remember
@@ -92,6 +97,20 @@ def _package(function: Decorated, *, required: bool) -> Decorated:
     return click.argument(
         "pkg", type=click.Path(path_type=Path), required=required, callback=remember
     )(function)
+
+
+@contextmanager
+def opened(pkg: Path, limits: Sequence[str], identities: Sequence[Path]) -> Iterator[Package]:
+    """The package that was named, with progress while it is unpacked.
+
+    Raises PackageError, UsageError.
+    """
+    with ExitStack() as stack:
+        with reading_progress("unpacking") as progress:
+            package = stack.enter_context(
+                open_package(pkg, parse_limits(limits), identities, progress)
+            )
+        yield package
 
 
 def session_option(function: Decorated) -> Decorated:
@@ -180,6 +199,12 @@ def home_of(codex_home: str | None) -> CodexHome:
             hint="move it to one that is, then name that with --codex-home DIR",
         ) from error
     return home
+
+
+def transcript_bytes(home: CodexHome) -> int:
+    """The size of all transcripts of the home, as they lie there."""
+    rollouts = home.rollouts()
+    return sum(file.size for thread in rollouts.threads() for file in rollouts.files(thread))
 
 
 def plan_notices(plan: Plan) -> tuple[Notice, ...]:

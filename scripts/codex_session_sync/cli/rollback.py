@@ -14,6 +14,7 @@ from ..locks import home_lock
 from ..model import SKILL, Json
 from ..recovery import require_none_interrupted, unfinished_notices
 from ..report.envelope import Problem, Report, Status
+from ..report.progress import item_progress
 from ..rollback.plan import ALREADY, RollbackPlan, newest, plan_rollback
 from ..rollback.unwinding import Outcome, undoing_json, unwind
 from .options import brevity_options, common, completing, execute_option, home_of
@@ -63,10 +64,18 @@ def command(
             require_none_interrupted(journal)
         ledger = Ledger(journal)
         wanted = newest(ledger) if transaction_id is None else journal.find(transaction_id)
-        plan = plan_rollback(home, ledger, wanted, sessions)
+        with ExitStack() as looking:
+            plan = plan_rollback(
+                home,
+                ledger,
+                wanted,
+                sessions,
+                lambda total: looking.enter_context(item_progress("looking", total)),
+            )
         if not do_it:
             return _planned(plan, home)
-        done = unwind(plan, home, ledger)
+        with item_progress("undoing", len(plan.undoable)) as progress:
+            done = unwind(plan, home, ledger, progress)
     return _executed(plan, done.outcomes, done.transaction_id)
 
 

@@ -20,8 +20,6 @@ from ..journal.log import Journal
 from ..local import LocalSessions
 from ..locks import home_lock
 from ..model import Action, Notice, Plan, Result, Transcript
-from ..package.members import parse_limits
-from ..package.reader import open_package
 from ..package.sessions import Package
 from ..places.rules import Rules
 from ..places.standing import make_missing
@@ -53,6 +51,7 @@ from .options import (
     diff_skills_option,
     execute_option,
     home_of,
+    opened,
     outcome_problems,
     package_argument,
     package_data,
@@ -155,7 +154,7 @@ def command(
     codex = None if no_prime else find_codex(codex_bin, os.environ)
     home = home_of(codex_home)
     with ExitStack() as stack:
-        package = stack.enter_context(open_package(pkg, parse_limits(limits), identities))
+        package = stack.enter_context(opened(pkg, limits, identities))
         known = home.sync_dir.exists()
         if do_it and known:
             stack.enter_context(home_lock(home.sync_dir, "sync"))

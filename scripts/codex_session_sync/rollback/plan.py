@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -117,11 +117,16 @@ def newest(ledger: Ledger) -> str:
 
 
 def plan_rollback(
-    home: CodexHome, ledger: Ledger, transaction_id: str, only: Sequence[str] = ()
+    home: CodexHome,
+    ledger: Ledger,
+    transaction_id: str,
+    only: Sequence[str] = (),
+    progress: Callable[[int], Callable[[int], None]] | None = None,
 ) -> RollbackPlan:
     """What undoing a transaction, or what it did to ``only`` some sessions, comes to.
 
-    Reads the home and writes nothing. Raises HomeError, UsageError.
+    Reads the home and writes nothing. ``progress`` is told how many sessions there are, and gives
+    what is told of those that were looked at. Raises HomeError, UsageError.
     """
     deeds = _chosen(ledger.of(transaction_id), only)
     goals = home.goals_db if concern_goals(o for d in deeds for o in d.operations) else None
@@ -131,9 +136,12 @@ def plan_rollback(
             database = stack.enter_context(open_for_reading(home.state_db, goals))
         present = Present(home, database, [deed.local_id for deed in deeds])
         present.read()
-        sessions = [
-            one for found in _by_local(deeds) for one in _undoings(home, ledger, found, present)
-        ]
+        looked_at = progress(len(deeds)) if progress else None
+        sessions: list[SessionUndoing] = []
+        for found in _by_local(deeds):
+            sessions += _undoings(home, ledger, found, present)
+            if looked_at:
+                looked_at(len(found))
         _require_database(home, sessions, database)
         going = _removed(sessions)
         sessions = together([_unless_read_on(one, going, present) for one in sessions])

@@ -64,6 +64,18 @@ def command(
     Without PKG: those that the first-import tool brought, or the ones that --session or --all
     names. With PKG: local sessions that are sessions of that package by their conversation.
     Transcripts, rows and names stay as they are. Without --execute it only plans.
+
+    With --execute it writes sidecars, as one transaction.
+
+    \b
+    Examples:
+      codex-session-sync adopt
+      codex-session-sync adopt --session 01a1fd25 --execute
+      codex-session-sync adopt package/ --execute
+
+    \b
+    Next:
+      codex-session-sync sidecar-health  check what is known now
     """
     del as_json
     if every and sessions:

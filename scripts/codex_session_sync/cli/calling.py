@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,8 @@ PROGRAM = "codex-session-sync"
 
 _COMMAND = re.compile(rf"`{PROGRAM} ([^`]*)`")
 _WORD = re.compile(r"\b(?:PKG|ID)\b")
+_ONCE = ("--codex-home", "--codex-bin", "--format", "-o")
+"""Options of which a later one takes the place of an earlier one."""
 _ELSEWHERE = ("pack", "demo")
 """Commands that hints tell for another home than the one at hand."""
 
@@ -50,6 +52,16 @@ def filled(report: Report, call: Call) -> Report:
     return replace(report, errors=tuple(_with_hint(one, call) for one in report.errors))
 
 
+def _again(call: Call, added: Sequence[str]) -> Iterator[str]:
+    """The arguments of the call, without what is added to them in its place."""
+    words = iter(call.arguments)
+    for word in words:
+        if word in _ONCE and word in added:
+            next(words, None)
+        elif word != "--json":
+            yield word
+
+
 def _with_hint(problem: Problem, call: Call) -> Problem:
     if not problem.hint:
         return problem
@@ -58,8 +70,8 @@ def _with_hint(problem: Problem, call: Call) -> Problem:
     def command(found: re.Match[str]) -> str:
         words: str = found[1]
         if words.startswith("AGAIN"):
-            again = shlex.join(word for word in call.arguments if word != "--json")
-            return f"`{PROGRAM} {again}{words.removeprefix('AGAIN')}`"
+            added = words.split()[1:]
+            return f"`{PROGRAM} {' '.join([shlex.join(_again(call, added)), *added])}`"
         words = _WORD.sub(lambda word: known[word[0]] or word[0], words)
         needs_home = call.home and "--codex-home" not in words
         if needs_home and words.split()[0] not in _ELSEWHERE:

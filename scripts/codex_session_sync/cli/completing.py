@@ -130,7 +130,8 @@ def _of_package(context: click.Context) -> Iterator[tuple[str, str]]:
     from ..codex.rollout import parse_name
     from ..codex.session_index import read_index
 
-    given = context.params.get("pkg")
+    # While an option still lacks its value, arguments are not told from each other.
+    given = context.params.get("pkg") or next(iter(context.args), None)
     if given is None or not Path(given).is_dir():
         yield from _of_home(context)
         return

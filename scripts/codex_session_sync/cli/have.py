@@ -32,11 +32,15 @@ def command(out: Path | None, codex_home: str | None, as_json: bool) -> Report:
 
     It is told by fingerprints and lengths: there is no word of any session in it, and no name.
 
+    Writes FILE, if -o names one, and nothing else.
+
     \b
     Examples:
       codex-session-sync have -o have.json
       codex-session-sync have > have.json
-    then, on the other side:
+
+    \b
+    Next, on the other side:
       codex-session-sync pack -o news.csync --have have.json
     """
     del as_json

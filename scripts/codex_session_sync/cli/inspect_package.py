@@ -55,15 +55,23 @@ def command(
     codex_home: str | None,
     as_json: bool,
 ) -> Report:
-    """Tell what is in PKG and what a sync would do. Writes nothing.
+    """Tell what is in PKG and what a sync would do.
 
     PKG is a package that `pack` made or the first-import tool (a directory, or in a tar, tar.gz,
     tar.zst or zip file), a Codex home or a copy of one, or a folder of rollouts.
+
+    Writes nothing.
 
     \b
     Examples:
       codex-session-sync inspect-package incoming/
       codex-session-sync inspect-package carried.tar.zst --json
+      codex-session-sync inspect-package copy-of-another-home/ --summary
+
+    \b
+    Next:
+      codex-session-sync sync PKG --execute  bring it in
+      codex-session-sync sync PKG --diff ID  what of a session would come in
     """
     del as_json
     home = home_of(codex_home)

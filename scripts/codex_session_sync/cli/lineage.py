@@ -49,11 +49,17 @@ def command(
 
     With SESSION, which may be shortened, only those that are related to it.
 
+    Writes FILE, if -o names one, and nothing else.
+
     \b
     Examples:
       codex-session-sync lineage
       codex-session-sync lineage 01a1fd25 --format mermaid
       codex-session-sync lineage --format html -o lineage.html
+
+    \b
+    Next:
+      codex-session-sync explain ID  what Codex makes of one of them
     """
     del as_json
     home = home_of(codex_home)

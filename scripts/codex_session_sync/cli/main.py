@@ -45,11 +45,11 @@ COMMANDS = {
 """Each command's module; imported only when it is called."""
 
 PURPOSES = {
-    "inspect-package": "Tell what is in a package and what a sync would do.",
+    "inspect-package": "Tell what is in a package, and what to do.",
     "sync": "Bring the sessions of a package into the home.",
     "pack": "Write sessions of this home to a package.",
-    "have": "Write what this home has, for `pack --have` elsewhere.",
-    "adopt": "Track sessions that came by other means than sync.",
+    "have": "Write what this home has, for a `pack --have`.",
+    "adopt": "Track sessions that came by other means.",
     "list-transactions": "List what was done to this home, newest first.",
     "show-transaction": "Show one transaction and every change it made.",
     "rollback": "Undo what a transaction did.",
@@ -57,13 +57,13 @@ PURPOSES = {
     "sidecar-health": "Check what is known of earlier syncs.",
     "rebuild-sidecar": "Make the sidecars anew from all that is left.",
     "replay-transactions-sidecar": "Make the sidecars what the journal says.",
-    "prune-invalid-mappings": "Drop mappings whose session is gone.",
+    "prune-invalid-mappings": "Take out mappings whose session is gone.",
     "rebuild-index": "Make Codex's lists of names and prompts anew.",
-    "verify": "Ask the installed Codex to list and open sessions.",
+    "verify": "Ask the installed Codex to open sessions.",
     "explain": "Say why Codex does or does not show a session.",
     "lineage": "Show which sessions came from which.",
-    "demo": "Show the main job on samples, in a home of its own.",
-    "completion": "Print what a shell reads to complete commands and ids.",
+    "demo": "Show the main job, in a home of its own.",
+    "completion": "Print what a shell reads to complete words.",
 }
 """What each command is for; told without importing it."""
 
@@ -100,7 +100,10 @@ class LazyGroup(click.Group):
         ]
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="codex-session-sync")
 def cli() -> None:
     """Bring offline packages of Codex sessions into a local Codex home, again and again.

@@ -109,6 +109,8 @@ def command(
     written unless --allow-secrets is given.
     With --have only a home that has the rest can take the package.
 
+    Writes OUT and nothing else.
+
     \b
     Examples:
       codex-session-sync pack -o everything.csync --archived
@@ -116,6 +118,10 @@ def command(
       codex-session-sync pack -o garden.tar.zst --format transfer-v1
       codex-session-sync pack -o garden.csync.age --recipient age1...
       codex-session-sync pack -o news.csync --have have.json
+
+    \b
+    Next:
+      codex-session-sync inspect-package OUT  what the other side will see
     """
     del as_json
     if have is not None and form != "native":

@@ -21,6 +21,17 @@ def command(do_it: bool, codex_home: str | None, as_json: bool) -> Report:
 
     Also after a home, or part of it, was put back from a backup. Without --execute it only shows
     what would change.
+
+    With --execute it writes sidecars, as one transaction.
+
+    \b
+    Examples:
+      codex-session-sync rebuild-sidecar
+      codex-session-sync rebuild-sidecar --execute
+
+    \b
+    Next:
+      codex-session-sync sidecar-health  check them
     """
     del as_json
     home = home_of(codex_home)

@@ -48,6 +48,18 @@ def command(
 
     Sessions that moved on since are kept. ID may be shortened as long as it is unique. Without
     --execute it only says what it would do.
+
+    With --execute it writes what was there before, as a transaction of its own.
+
+    \b
+    Examples:
+      codex-session-sync rollback --latest
+      codex-session-sync rollback 20260302T0915 --execute
+      codex-session-sync rollback 20260302T0915 --session 01a1fd25 --execute
+
+    \b
+    Next:
+      codex-session-sync list-transactions  the rollback is listed as well
     """
     del as_json
     if (transaction_id is None) != latest:

@@ -26,6 +26,16 @@ def command(transaction_id: str, codex_home: str | None, as_json: bool) -> Repor
     """Show one transaction: its sessions, how they are now, and every change it made to the home.
 
     ID may be shortened as long as it is unique.
+
+    Writes nothing.
+
+    \b
+    Examples:
+      codex-session-sync show-transaction 20260302T0915
+
+    \b
+    Next:
+      codex-session-sync rollback ID  what undoing it would do
     """
     del as_json
     home = home_of(codex_home)

@@ -129,14 +129,23 @@ def command(
 ) -> Report:
     """Bring the sessions of PKG into the home: new ones are imported, known ones skipped.
 
-    Without --execute it only says what it would do. What it writes is one transaction in the
-    home's journal.
+    Without --execute it only says what it would do.
+
+    With --execute it writes transcripts, rows and names of what comes in, and one transaction
+    in session-sync/ of the home; nothing that is there is written over.
 
     \b
     Examples:
       codex-session-sync sync incoming/
       codex-session-sync sync incoming/ --execute
-      codex-session-sync sync carried.zip --session 01a1fd25-10c9-7253-a7ef-c7821c2a9837 --execute
+      codex-session-sync sync carried.zip --session 01a1fd25…9837 --execute
+      codex-session-sync sync carried.csync --summary
+      codex-session-sync sync incoming/ --map-path /home/a=/Users/a --execute
+
+    \b
+    Next:
+      codex-session-sync verify             have Codex list and open it
+      codex-session-sync rollback --latest  what undoing it would do
     """
     del as_json
     if replace_skills and not with_skills:

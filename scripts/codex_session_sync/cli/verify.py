@@ -48,10 +48,16 @@ def command(
 
     Each session is opened as in Codex itself; no turn is run and no model is asked.
 
+    Writes nothing itself; Codex, which it starts, may write to its databases.
+
     \b
     Examples:
       codex-session-sync verify
-      codex-session-sync verify --session 01a1fd25 --codex-bin /usr/local/bin/codex
+      codex-session-sync verify --session 01a1fd25 --codex-bin /opt/codex
+
+    \b
+    Next:
+      codex-session-sync explain ID  why it does not show a session
     """
     del as_json
     home = home_of(codex_home)

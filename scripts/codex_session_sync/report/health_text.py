@@ -7,7 +7,7 @@ from itertools import groupby
 from rich.text import Text
 
 from ..model import Json
-from .parts import STYLES
+from .parts import LEFT_OUT, STYLES, counted
 from .screen import Screen
 from .table import WANTED, Column, table
 
@@ -19,9 +19,9 @@ def health(data: Json, out: Screen) -> None:
     """The problems by kind, what mends them, and what was not looked at."""
     checked = data["checked"]
     out.print(
-        f"{checked['mappings']} mappings in {checked['sidecars']} sidecars, "
-        f"{checked['sessions']} sessions, {checked['rows']} rows, "
-        f"{checked['transactions']} transactions",
+        f"{counted(checked['mappings'], 'mapping')} in {counted(checked['sidecars'], 'sidecar')}, "
+        f"{counted(checked['sessions'], 'session')}, {counted(checked['rows'], 'row')}, "
+        f"{counted(checked['transactions'], 'transaction')}",
         highlight=False,
     )
     if data["healthy"]:
@@ -59,7 +59,7 @@ def _line(text: str, out: Screen) -> None:
 def adoption(data: Json, out: Screen) -> None:
     """What is, or was, taken under lineage tracking."""
     if data.get("left_out"):
-        out.print(f"{data['left_out']} more there is nothing to do for", highlight=False)
+        out.print(LEFT_OUT.format(data["left_out"]), highlight=False)
     elif not data["sessions"]:
         out.paragraph(
             Text(

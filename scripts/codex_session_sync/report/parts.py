@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+LEFT_OUT = "{} left out: there is nothing to do for them"
+"""What tells how many sessions ``--only-changes`` does not show."""
+
 STYLES = {
     "new_lineage": "green",
     "unchanged": "dim",

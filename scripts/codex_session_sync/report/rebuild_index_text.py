@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.text import Text
+
 from ..model import Json
 from .parts import counted
 from .screen import Screen
@@ -34,8 +36,8 @@ def paint(data: Json, out: Screen) -> None:
     for file in data["files"]:
         if file["dropped"]:
             why = ", ".join(f"{count} {reason}" for reason, count in file["dropped"].items())
-            out.print(f"dropped from {file['name']}: {why}", highlight=False)
+            out.paragraph(Text(f"dropped from {file['name']}: {why}"))
         if file["backup"]:
-            out.print(f"the old {file['name']} is now {file['backup']}", highlight=False)
+            out.paragraph(Text(f"the old {file['name']} is now {file['backup']}"))
     if any(file["backup"] for file in data["files"]):
         out.print("To go back, close Codex and rename it as it was.", highlight=False)

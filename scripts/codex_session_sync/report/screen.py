@@ -15,7 +15,8 @@ from ..codex.rollout import parse_time
 from ..identify import short_id, shortened
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_PIECE = re.compile(r"`[^`]*`\S*|\S+")
+_PIECE = re.compile(r"(?:→ )?`[^`]*`\S*|(?:→ )?\d+ \S+|\S+")
+"""What is not broken: commands, numbers with what they count, words."""
 
 _UNITS = (
     (60, 1, "s"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from rich.text import Text
+
 from ..model import Json
 from ..policy import MEANING
 from . import diff_text, places_text
-from .parts import STYLES, base, counted
+from .parts import LEFT_OUT, STYLES, base, counted
 from .screen import Screen
 from .table import WANTED, Column, table
 
@@ -18,9 +20,9 @@ def paint(data: Json, out: Screen) -> None:
         table(_columns(sessions, out), out)
         out.print()
     if data.get("left_out"):
-        out.print(f"{data['left_out']} more there is nothing to do for", highlight=False)
+        out.print(LEFT_OUT.format(data["left_out"]), highlight=False)
     total = ", ".join(f"{n} {kind}" for kind, n in data["counts"]["classification"].items())
-    out.print(total, highlight=False)
+    out.paragraph(Text(total))
     _branches(sessions, out)
     _differences(sessions, out)
     _removed(sessions, out)
@@ -34,13 +36,9 @@ def paint(data: Json, out: Screen) -> None:
 
 def header(package: Json, out: Screen) -> None:
     """One line on the package."""
-    from rich.markup import escape
-
-    out.print(
-        f"[bold]{escape(base(package['source']))}[/] · {package['kind']} in a "
-        f"{package['container']} · {counted(package['sessions'], 'session')}",
-        highlight=False,
-    )
+    told = f" · {package['kind']} in a {package['container']} · "
+    number = counted(package["sessions"], "session")
+    out.paragraph(Text.assemble((base(package["source"]), "bold"), told, number))
 
 
 def _columns(sessions: list[Json], out: Screen) -> list[Column]:
@@ -77,8 +75,6 @@ def _aside(session: Json) -> str:
 
 def _branches(sessions: list[Json], out: Screen) -> None:
     """What branches part from."""
-    from rich.text import Text
-
     for session in sessions:
         local = session.get("local")
         if session.get("branch_of") and local:
@@ -94,8 +90,6 @@ def _branches(sessions: list[Json], out: Screen) -> None:
 
 def _differences(sessions: list[Json], out: Screen) -> None:
     """Names and the like that follow the source, and those that were changed on both sides."""
-    from rich.text import Text
-
     for session in sessions:
         about = out.short(session["session_id"])
         for key, value in session.get("follows", {}).items():
@@ -107,8 +101,6 @@ def _differences(sessions: list[Json], out: Screen) -> None:
 
 def _removed(sessions: list[Json], out: Screen) -> None:
     """What the policy takes away from sessions, if anything, those that lose the same together."""
-    from rich.text import Text
-
     found: dict[tuple[str, ...], list[str]] = {}
     for session in sessions:
         if session.get("removed"):
@@ -126,8 +118,6 @@ def _removed(sessions: list[Json], out: Screen) -> None:
 
 def _forms(data: Json, out: Screen) -> None:
     """Which sessions are put into another form, and for which Codex."""
-    from rich.text import Text
-
     converted = [session for session in data["sessions"] if session.get("written_as")]
     if converted:
         home = data["home"]

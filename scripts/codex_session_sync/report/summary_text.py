@@ -39,7 +39,7 @@ def paint(data: Json, out: Screen, command: str) -> None:
 
 
 def _named(data: Json, out: Screen) -> None:
-    who, title, kind = Column("session"), Column("what it is", gives=WANTED), Column("class")
+    who, title, kind = Column("session"), Column("what it is", gives=WANTED), Column("")
     found = [(word, one) for word, some in data["examples"].items() for one in some]
     found += [(one["reason"] or "", one) for one in data["not_done"]]
     for word, one in found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from ..model import Json
-from .parts import STYLES, base, harmless
+from .parts import LEFT_OUT, STYLES, base, harmless
 from .screen import Screen
 from .table import WANTED, Column, table
 
@@ -30,7 +30,8 @@ def transactions(data: Json, out: Screen) -> None:
         out.print("No transactions yet.")
         return
     which, age = Column("transaction"), Column("age", right=True, drop=4)
-    kind, status = Column("kind"), Column("status", drop=1)
+    usual = all(item["status"] == "completed" for item in data["transactions"])
+    kind, status = Column("kind"), Column("status", drop=5 if usual else 1)
     package, counts = Column("package", drop=3, gives=14), Column("counts", gives=20)
     for item in data["transactions"]:
         which.add(item["transaction_id"])
@@ -69,7 +70,7 @@ def rollback(data: Json, out: Screen) -> None:
         told = skill["reason"] or EFFECTS[skill["effect"]]
         out.paragraph(Text(f"skill {skill['name']}: {outcome}; it {told}"))
     if data.get("left_out"):
-        out.print(f"{data['left_out']} more there is nothing to do for", highlight=False)
+        out.print(LEFT_OUT.format(data["left_out"]), highlight=False)
     elif not data["sessions"] and not data.get("skills"):
         out.print("It changed no session.")
     if data["sessions"]:

@@ -81,12 +81,13 @@ def test_a_summary_of_a_thousand_sessions(place: Path, command: str) -> None:
         "sessions": len(brings),
         **{key: sum(one[key] for one in brings) for key in ("entries", "turns", "bytes")},
     }
-    assert {kind: len(some) for kind, some in data["examples"].items()} == {
-        "new_lineage": 3,
-        "fast_forward_import": 3,
-        "diverged_lineage": 3,
+    assert data["examples"].keys() == {
+        "new_lineage",
+        "fast_forward_import",
+        "diverged_lineage",
     }
-    assert len(data["not_done"]) == 5
+    assert all(1 <= len(some) <= 3 for some in data["examples"].values())
+    assert 1 <= len(data["not_done"]) <= 5
     for kind in ("warnings", "errors"):
         codes = Counter(one["code"] for one in whole.envelope[kind])
         assert {one["code"]: one["count"] for one in short.envelope[kind]} == codes
@@ -132,3 +133,20 @@ def test_diff_and_summary_exclude_each_other(
     (tmp_path / "home").mkdir()
     done = checked(call("sync", tmp_path / "package", "--json", "--summary", "--diff", "0"))
     assert (done.codes, done.exit_code) == (["usage"], 2)
+
+
+def test_a_summary_of_few_sessions_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    write_transfer(tmp_path / "package", [session(number) for number in range(1, 6)])
+    (tmp_path / "home").mkdir()
+    for more, result in ((), None), (("--execute", "--no-prime"), {"imported": 5}):
+        done = checked(call("sync", tmp_path / "package", "--json", "--summary", *more))
+        data = done.envelope["data"]
+        [examples] = data["examples"].values()
+        assert [one["session_id"] for one in examples] == [session(n).id for n in (1, 2, 3)]
+        assert data["not_done"] == []
+        assert data["counts"].get("result") == result
+        assert ("transaction_id" in data) is bool(more)

@@ -50,13 +50,7 @@ def texts(module: test_codes.Module, node: ast.expr | None) -> Iterator[str]:
             yield from texts(module, node.orelse)
         case ast.Name(name):
             function = module.function_of(node)
-            found = [
-                assigned.value
-                for scope in ([function] if function else []) + [module.tree]
-                for assigned in ast.walk(scope)
-                if isinstance(assigned, ast.Assign)
-                and any(isinstance(t, ast.Name) and t.id == name for t in assigned.targets)
-            ]
+            found = test_codes.assigned(module, function, name)
             given = list(_given(function, name)) if function and not found else []
             for place, value in [(module, one) for one in found] or given:
                 yield from texts(place, value)

@@ -6,15 +6,26 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ..model import Json, Notice
-from .envelope import Gathered, Problem, Report
+import orjson
 
-NAMED = 3
-"""How many sessions of a kind a summary names."""
-REFUSED = 5
-"""How many of the sessions that are not dealt with it names."""
-TITLE = 40
-MESSAGE = 200
+from ..model import Json, Notice
+from .envelope import Gathered, Problem, Report, envelope
+
+LIMIT = 3600
+"""How many bytes of JSON a summary may be, before hints are filled with what was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """How much a summary tells: sessions of a kind, of those not dealt with, characters."""
+
+    named: int
+    not_done: int
+    title: int
+    message: int
+
+
+_ROOMS = (_Room(3, 5, 40, 200), _Room(2, 3, 30, 120), _Room(1, 2, 20, 80), _Room(1, 1, 10, 40))
 
 _KEPT = ("package", "transaction_id", "rollback_transaction_id", "created_dirs")
 _NOT_DONE = ("refused", "failed", "refuse", "kept", "keep")
@@ -56,22 +67,30 @@ def only_changes(report: Report) -> Report:
 
 
 def summary(report: Report) -> Report:
-    """The report with counts in place of lists, and a few sessions named.
+    """The report with counts in place of lists, and as many sessions named as there is room for.
 
     Warnings and errors of one code become one, with their number.
     """
     if report.status == "error":
         return report
+    for room in _ROOMS:
+        found = _summary(report, room)
+        if len(orjson.dumps(envelope(found))) <= LIMIT:
+            break
+    return found
+
+
+def _summary(report: Report, room: _Room) -> Report:
     shape = SHAPES[report.command]
     sessions = report.data["sessions"]
     data = {key: report.data[key] for key in _KEPT if key in report.data}
     data["counts"] = _counts(sessions, shape)
     if any("brings" in one for one in sessions):
         data["brings"] = _total([one["brings"] for one in sessions if "brings" in one])
-    data["examples"] = _examples(sessions, shape)
+    data["examples"] = _examples(sessions, shape, room)
     missed = [one for one in sessions if _outcome(one) in _NOT_DONE and not _idle(one, shape)]
     data["not_done"] = [
-        {**_named(one, shape), "reason": one.get("reason")} for one in missed[:REFUSED]
+        {**_named(one, shape, room), "reason": one.get("reason")} for one in missed[: room.not_done]
     ]
     if report.data.get("skills"):
         data["skills"] = dict(
@@ -80,8 +99,8 @@ def summary(report: Report) -> Report:
     return replace(
         report,
         data=data,
-        warnings=tuple(_gathered(report.warnings)),
-        errors=tuple(_gathered(report.errors)),
+        warnings=tuple(_gathered(report.warnings, room)),
+        errors=tuple(_gathered(report.errors, room)),
         compact=True,
     )
 
@@ -105,25 +124,28 @@ def _total(brought: Sequence[Json]) -> Json:
     return {"sessions": len(brought)} | {key: sum(one[key] for one in brought) for key in keys}
 
 
-def _examples(sessions: Iterable[Json], shape: _Shape) -> Json:
+def _examples(sessions: Iterable[Json], shape: _Shape, room: _Room) -> Json:
     """By kind, the first sessions of it; those that there is nothing to do for are not named."""
     found: dict[str, list[Json]] = {}
     for one in sessions:
         if not _idle(one, shape) and _outcome(one) not in _NOT_DONE:
             known = found.setdefault(str(one[shape.kind]), [])
-            if len(known) < NAMED:
-                known.append(_named(one, shape))
+            if len(known) < room.named:
+                known.append(_named(one, shape, room))
     return found
 
 
-def _named(session: Json, shape: _Shape) -> Json:
+def _named(session: Json, shape: _Shape, room: _Room) -> Json:
     title = session.get("title") or session.get("name")
-    return {"session_id": session[shape.id_key], "title": _cut(title, TITLE) if title else None}
+    return {
+        "session_id": session[shape.id_key],
+        "title": _cut(title, room.title) if title else None,
+    }
 
 
-def _gathered(items: Iterable[Notice | Problem | Gathered]) -> Iterable[Gathered]:
+def _gathered(items: Iterable[Notice | Problem], room: _Room) -> Iterable[Gathered]:
     """One for each code, as the first of it says."""
-    found: dict[str, list[Notice | Problem | Gathered]] = {}
+    found: dict[str, list[Notice | Problem]] = {}
     for item in items:
         found.setdefault(item.code, []).append(item)
     for code, group in found.items():
@@ -131,7 +153,12 @@ def _gathered(items: Iterable[Notice | Problem | Gathered]) -> Iterable[Gathered
         first = group[0]
         hint = None if isinstance(first, Notice) else first.hint
         yield Gathered(
-            code, _cut(first.message, MESSAGE), hint, None, len(group), tuple(ids[:NAMED])
+            code,
+            _cut(first.message, room.message),
+            hint,
+            None,
+            len(group),
+            tuple(ids[: room.named]),
         )
 
 

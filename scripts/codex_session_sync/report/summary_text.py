@@ -24,7 +24,7 @@ def paint(data: Json, out: Screen, command: str) -> None:
     brings = data.get("brings")
     if brings:
         out.print(
-            f"to come: {counted(brings['entries'], 'entry', 'entries')} in "
+            f"comes: {counted(brings['entries'], 'entry', 'entries')} in "
             f"{counted(brings['turns'], 'turn')} of {counted(brings['sessions'], 'session')}, "
             f"{decimal(brings['bytes'])}",
             highlight=False,

@@ -110,7 +110,8 @@ def test_ctrl_c_leaves_no_half_line(variables: dict[str, str], number: int) -> N
     quiet = KINDS["item_progress"].replace(
         "import sys, time", "import sys, time\nsys.excepthook = lambda *_: print('stopped')"
     )
-    seen = watched(quiet, variables, stop=number)
+    # Long enough for a busy machine to stop it in time.
+    seen = watched(quiet.replace("range(100)", "range(10_000)"), variables, stop=number)
     assert seen.status != 0
     _, after = seen.output.rsplit(SHOW, 1)
     assert HIDE not in after

@@ -1,4 +1,4 @@
-"""What all tests share: how hypothesis searches, a cache of their own and what it must hold."""
+"""What all tests share: how hypothesis searches, an option, a cache and what it must hold."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import tempfile
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from codex_session_sync import transcript
@@ -36,3 +37,8 @@ def _compared(one: transcript.Wanted, progress: Any) -> State | None:
 
 _compared.__wrapped__ = _known  # type: ignore[attr-defined]
 transcript._known = _compared
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--refill``: files of ``tests/contracts/golden`` are written anew."""
+    parser.addoption("--refill", action="store_true", help="write golden files anew")

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -26,11 +27,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import zstandard
-from rich.console import Console
 
 from builders import Session, write_snapshot, write_transfer
 from codex_session_sync.cli.main import cli
 from codex_session_sync.report.envelope import Report
+from codex_session_sync.report.screen import Screen
 from codex_session_sync.report.text import render
 from workbench import add_rows, call, make_database
 
@@ -40,6 +41,8 @@ IMAGES = ROOT / "references" / "images"
 SAMPLES = ROOT / "scripts" / "codex_session_sync" / "sample"
 CARRIED = "from-laptop.tar.zst"
 
+MOMENT = datetime(2026, 3, 9, 12, tzinfo=UTC)
+"""When the commands are called, as far as ages tell: a week after the samples were made."""
 PAGE_COLUMNS = 100
 PICTURE_COLUMNS = 96
 
@@ -73,6 +76,7 @@ def terminal(folder: Path, columns: int) -> Iterator[None]:
         "PATH": "",
         "COLUMNS": str(columns),
         "TERM": "xterm-256color",
+        "HOME": "/home/alice",
     }
     with patch.dict(os.environ, variables), chdir(folder):
         os.environ.pop("NO_COLOR", None)
@@ -95,7 +99,7 @@ def _played_block(found: re.Match[str]) -> str:
 def _output(command: str) -> Iterator[str]:
     program, *arguments = shlex.split(command.removeprefix("$ "))
     assert Path(program).name == "codex-session-sync"
-    done = call(*arguments)
+    done = call(*arguments, moment=MOMENT)
     here = f"{Path.cwd()}/"
     for line in (done.out.decode() + done.err).splitlines():
         yield line.rstrip().replace(here, "/home/alice/")
@@ -110,7 +114,7 @@ def pictures(folder: Path) -> Iterator[tuple[str, str]]:
         yield "demo.svg", _picture(["demo"])
 
 
-class _Terminal(Console):
+class _Terminal(Screen):
     """A console that breaks long lines, as the terminal around it would."""
 
     def print(self, *objects: Any, **options: Any) -> None:
@@ -128,6 +132,8 @@ def _picture(arguments: Sequence[str]) -> str:
     report = cli.main(list(arguments), standalone_mode=False)
     assert isinstance(report, Report)
     console = _Terminal(
+        MOMENT,
+        "/home/alice",
         record=True,
         file=io.StringIO(),
         width=PICTURE_COLUMNS,

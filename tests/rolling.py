@@ -72,7 +72,11 @@ class Rolling:
         done = self.call("rollback", *arguments, "--execute")
         told = [{k: v for k, v in one.items() if k != "result"} for one in done.sessions.values()]
         assert told == list(planned.sessions.values())
-        assert done.envelope["errors"] == planned.envelope["errors"]
+        # Hints name the call, which was another one.
+        done_errors, planned_errors = (
+            [{**error, "hint": None} for error in one.envelope["errors"]] for one in (done, planned)
+        )
+        assert done_errors == planned_errors
         return done
 
     def undo(self, *arguments: str) -> str:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -110,12 +111,12 @@ class Outcome:
         return {one["session_id"]: one for one in self.envelope["data"]["sessions"]}
 
 
-def call(*arguments: str | Path) -> Outcome:
-    """The command line, called in this process under the environment as it is."""
+def call(*arguments: str | Path, moment: datetime | None = None) -> Outcome:
+    """The command line, called in this process under the environment as it is, at a moment."""
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
     err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
     with redirect_stdout(out), redirect_stderr(err):
-        exit_code = run([str(argument) for argument in arguments])
+        exit_code = run([str(argument) for argument in arguments], moment)
     raw, said = out.buffer, err.buffer
     assert isinstance(raw, io.BytesIO)
     assert isinstance(said, io.BytesIO)

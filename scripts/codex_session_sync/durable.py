@@ -188,7 +188,9 @@ def not_writable(path: Path, error: OSError) -> HomeError:
         "home_not_writable",
         f"{path} cannot be written to: {error.strerror or error}",
         hint=hint_on(
-            error, "make room on its disk, or mend its owner and permissions, then try again"
+            error,
+            "make room on its disk, or mend its owner and permissions, then run "
+            "`codex-session-sync AGAIN`",
         ),
     )
 

@@ -101,5 +101,5 @@ def told(problem: SyncError | OSError) -> SyncError:
     return SessionError(
         "write_failed",
         f"writing it failed: {problem.strerror or problem}",
-        hint="it is as it was; make room or mend the cause, then run the same command again",
+        hint="it is as it was; make room or mend the cause, then run `codex-session-sync AGAIN`",
     )

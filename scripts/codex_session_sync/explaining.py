@@ -89,7 +89,7 @@ def explain(home: CodexHome, given: str) -> Explanation:
     local = LocalSessions(home)
     here = {*rows, *local.rollouts.threads()}
     past = _past(home)
-    session_id = match_id(given, here | past.keys())
+    session_id = match_id(given, here | past.keys(), local.title)
     looked = _Look(home, local, session_id, rows.get(session_id), has_database)
     causes = list(looked.causes())
     if not causes:

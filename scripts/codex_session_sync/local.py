@@ -206,6 +206,12 @@ class LocalSessions:
         }
         return known if row is None else {**known, "git_branch": row.get("git_branch")}
 
+    def title(self, session_id: str) -> str | None:
+        """What a person knows a local session by, as far as its row and the index tell."""
+        row = self._rows.get(session_id, {})
+        known = self._names.get(session_id) or row.get("title") or row.get("first_user_message")
+        return str(known) if known else None
+
     def workplaces(self) -> Iterator[tuple[str, str | None]]:
         """The directories of the sessions, each with the URL of its repository if that is known."""
         if self._rows:
@@ -232,7 +238,8 @@ class LocalSessions:
             raise SessionError(
                 "local_transcript_unreadable",
                 f"the local session {file.thread_id} cannot be read: {error.message}",
-                hint="nothing is written over it; mend or move its file, then sync again",
+                hint="nothing is written over it; mend or move its file, then run "
+                "`codex-session-sync AGAIN`",
                 session_id=file.thread_id,
             ) from error
 

@@ -37,7 +37,7 @@ def home_lock(sync_dir: Path, command: str) -> Iterator[None]:
         raise HomeError(
             "home_locked",
             f"another sync is at work on this home{_holder(sync_dir)}",
-            hint="wait for it to end, then run the same command again",
+            hint="wait for it to end, then run `codex-session-sync AGAIN`",
         ) from error
     except OSError as error:
         raise not_writable(sync_dir, error) from error
@@ -156,7 +156,9 @@ def _locked(path: Path, session_id: str) -> Iterator[None]:
             raise SessionError(
                 "session_busy",
                 "Codex has this session open",
-                hint="close it there, then try again; the other sessions are not affected",
+                hint="close it there, then run `codex-session-sync AGAIN`; the other sessions are "
+                "not "
+                "affected",
                 session_id=session_id,
             ) from error
         yield

@@ -305,6 +305,7 @@ class PackagedSession:
 
     ``file`` is the newest segment, None when the package names the session but lacks the file.
     ``spawn_edge`` has the parent and status of a spawned session, ``goal`` what it was working on.
+    ``size`` is that of the records that the package has of it, where it tells.
     """
 
     session_id: str
@@ -315,6 +316,7 @@ class PackagedSession:
     dynamic_tools: tuple[Row, ...] = ()
     spawn_edge: Row | None = None
     goal: Row | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

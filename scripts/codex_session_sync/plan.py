@@ -72,6 +72,8 @@ def make_plan(
     return Plan(package.summary(), plans, notices, package.source_home)
 
 
+NAME_ONE = "`codex-session-sync inspect-package PKG` lists what the package holds"
+
 GOES_ON = (Relation.INCOMING_AHEAD, Relation.DIVERGED)
 
 
@@ -137,7 +139,8 @@ class _Planner:
             return SessionError(
                 "transcript_missing",
                 "the package names this session but does not hold its transcript",
-                hint="package it again where it was made",
+                hint="pack it again where it was made: `codex-session-sync pack -o FILE --session "
+                "ID`",
             )
         transcript = self._scanned[session.session_id]
         if isinstance(transcript, SessionError):
@@ -176,7 +179,9 @@ class _Planner:
                     "history_base_missing",
                     f"the history that it continues is not in the package, and the session "
                     f"{thread_id} of this home is not known to be the same so far",
-                    hint="package the session together with the one it was forked from",
+                    hint="have it packed with the one it was forked from: `codex-session-sync "
+                    "pack -o FILE "
+                    "--session ID` where it was made",
                     session_id=transcript.session_id,
                 )
 
@@ -280,7 +285,7 @@ class _Planner:
                 action=Action.REFUSE,
                 reason="extended_already",
                 message="another session of this package extends the same local session",
-                hint="sync the package again to bring in the rest",
+                hint="`codex-session-sync sync PKG --session ID` brings in the rest afterwards",
             )
         self._written[local_id] = transcript
         target = Target(local_id, self.local.transcript(local_id))
@@ -342,8 +347,9 @@ def _prerequisite_missing(tail: Tail) -> SessionError:
         "prerequisite_missing",
         f"the package has only what follows its {what} (link {base.head[:12]}), and no session "
         f"of this home has them in {tail.outline.mode} form",
-        hint="sync the packages that came before, or have it packed again: whole, or with what "
-        "`have` says of this home now",
+        hint="sync the packages that came before, or have it packed again: whole, or by `pack "
+        "--have` with "
+        "what `codex-session-sync have -o have.json` writes here",
         session_id=tail.outline.session_id,
     )
 
@@ -363,6 +369,11 @@ def _refused(
 
 
 def _chosen(package: Package, only: Collection[str]) -> list[PackagedSession]:
-    ids = [session.session_id for session in package.sessions]
-    wanted = {match_id(given, ids) for given in only}
+    known = {session.session_id: session for session in package.sessions}
+
+    def title(session_id: str) -> str | None:
+        session = known[session_id]
+        return session.name or str((session.row or {}).get("title") or "")
+
+    wanted = {match_id(given, known, title, unknown=NAME_ONE) for given in only}
     return [s for s in package.sessions if not only or s.session_id in wanted]

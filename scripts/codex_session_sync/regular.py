@@ -75,7 +75,7 @@ def not_a_file(path: Path) -> HomeError:
     return HomeError(
         "not_a_file",
         f"{path} is not a regular file",
-        hint="move away what lies there, then run the same command again",
+        hint="move away what lies there, then run `codex-session-sync AGAIN`",
     )
 
 

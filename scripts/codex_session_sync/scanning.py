@@ -306,7 +306,9 @@ class _SliceReading:
                 "history_base_missing",
                 f"the history it continues ({self._part.file.name}) ends before the point where "
                 "this session took it up",
-                hint="package the session together with the one it was forked from",
+                hint="have it packed with the one it was forked from: `codex-session-sync pack -o "
+                "FILE "
+                "--session ID` where it was made",
                 session_id=self._pass.session_id,
             )
         return ScannedSlice(self._part, self._size, self._digest.hexdigest(), self._edits)

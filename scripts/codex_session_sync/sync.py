@@ -32,6 +32,7 @@ from .model import (
     Result,
     SessionOutcome,
     SessionPlan,
+    Transcript,
     brings_metadata_only,
 )
 from .recovery import require_none_interrupted
@@ -152,6 +153,8 @@ def session_json(
     if plan.transcript is not None:
         document |= _described(plan.transcript)
         document["local_cwd"] = plan.cwd
+    if plan.action in RESULT_OF and plan.transcript is not None:
+        document["brings"] = _brought(plan, plan.transcript)
     if plan.target is not None and plan.target.branch_of:
         document["branch_of"] = plan.target.branch_of
     if plan.target is not None and plan.target.metadata:
@@ -168,6 +171,25 @@ def session_json(
     if removed:
         document["removed"] = list(removed)
     return document
+
+
+def _brought(plan: SessionPlan, transcript: Outline) -> Json:
+    """How much comes into the home: entries, turns and bytes of records.
+
+    Where the records were not read, all bytes of a session that goes on are counted.
+    """
+    local = plan.target.local if plan.target else None
+    size = transcript.size if isinstance(transcript, Transcript) else plan.session.size
+    if plan.action is not Action.FAST_FORWARD or local is None:
+        return {"entries": len(transcript.chain), "turns": transcript.facts.turns, "bytes": size}
+    common = plan.decision.common_entries
+    entries = len(transcript.chain) - common
+    if entries == 0:
+        return {"entries": 0, "turns": 0, "bytes": 0}
+    if isinstance(transcript, Transcript) and common:
+        size -= transcript.ends[common - 1]
+    turns = max(transcript.facts.turns - local.facts.turns, 0)
+    return {"entries": entries, "turns": turns, "bytes": size}
 
 
 def _is_converted(plan: SessionPlan) -> bool:
@@ -237,7 +259,12 @@ def _not_written(plan: SessionPlan) -> SessionOutcome:
             return SessionOutcome(plan, Result.REFUSED, None, plan.reason, plan.message, plan.hint)
         case _:
             return SessionOutcome(
-                plan, Result.FAILED, None, "interrupted", "the run was interrupted before it"
+                plan,
+                Result.FAILED,
+                None,
+                "interrupted",
+                "the run was interrupted before it",
+                "run `codex-session-sync AGAIN`",
             )
 
 
@@ -269,7 +296,8 @@ def _ensure_database(
         raise HomeError(
             "database_too_new",
             f"the home has {home.later_state_db.name}, which no known release of Codex has",
-            hint="nothing was written; update codex-session-sync, or use a home of an older Codex",
+            hint="nothing was written; update codex-session-sync, or use a home of an older Codex: "
+            "`codex-session-sync AGAIN --codex-home DIR`",
         )
     if not home.state_db.exists() and codex is not None:
         try:
@@ -285,7 +313,8 @@ def _ensure_database(
             raise HomeError(
                 "database_unreadable",
                 f"{home.state_db} has no threads table",
-                hint="start Codex once on this home so that it completes its database",
+                hint="start Codex once on this home so that it completes its database, then run "
+                "`codex-session-sync AGAIN`",
             )
     return ()
 

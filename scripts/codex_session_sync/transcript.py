@@ -225,7 +225,7 @@ def _home_changed(held: Transcript) -> SessionError:
         "home_changed",
         f"the local session {held.session_id}, which has the beginning of it, is not what it was "
         "when the sync was planned",
-        hint="let the program that writes it finish, then run the same command again",
+        hint="let the program that writes it finish, then run `codex-session-sync AGAIN`",
     )
 
 

@@ -54,7 +54,9 @@ def decide(decision: Decision, choices: Choices) -> Verdict:
                 "diverged_refused",
                 "it and the local session went separate ways after "
                 f"{_count(decision.common_entries)}",
-                "`--on-diverged branch` imports it as a branch beside the local one",
+                "`codex-session-sync sync PKG --session ID --on-diverged branch` imports it as a "
+                "branch "
+                "beside the local one",
             )
         case Classification.ID_COLLISION_UNRELATED:
             if choices.on_collision == "import-as-new":
@@ -63,7 +65,9 @@ def decide(decision: Decision, choices: Choices) -> Verdict:
                 Action.REFUSE,
                 "id_collision",
                 "another session, with nothing in common, has the same id here",
-                "`--on-collision import-as-new` imports it under a new id",
+                "`codex-session-sync sync PKG --session ID --on-collision import-as-new` imports "
+                "it under "
+                "a new id",
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -85,6 +86,9 @@ def checked(outcome: Outcome) -> Outcome:
     VALIDATOR.validate(outcome.envelope)
     assert outcome.envelope["exit_code"] == outcome.exit_code
     assert outcome.err.strip() == ""
+    for error in outcome.envelope["errors"]:
+        words = "AGAIN|PKG" if "count" in error else "AGAIN|PKG|ID"
+        assert not re.search(rf"`codex-session-sync [^`]*\b({words})\b", error.get("hint", ""))
     return outcome
 
 
@@ -205,6 +209,24 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
         for more in ((), ("--execute",))
     ],
     (_nothing, ("demo",), "ok"),
+    (_nothing, ("completion", "bash"), "ok"),
+    *[
+        (before, (*command, option), status)
+        for before, command, status in (
+            (_nothing, ("inspect-package", "PKG"), "ok"),
+            (_synced, ("inspect-package", "PKG"), "ok"),
+            (_nothing, ("sync", "PKG"), "dry_run"),
+            (_nothing, ("sync", "PKG", "--execute"), "ok"),
+            (_synced, ("sync", "PKG", "--execute"), "no_op"),
+            (_synced, ("rollback", "--latest"), "dry_run"),
+            (_synced, ("rollback", "--latest", "--execute"), "ok"),
+            (_rolled_back, ("rollback", "TRANSACTION"), "no_op"),
+            (_synced, ("adopt", "--all"), "no_op"),
+            (_without_sidecars, ("adopt", "--all", "--execute"), "ok"),
+            (_nothing, ("verify",), "no_op"),
+        )
+        for option in ("--summary", "--only-changes")
+    ],
 ]
 
 
@@ -242,7 +264,8 @@ def test_an_error_of_any_command_fits_the_schema(place: Place, command: str) -> 
     }
     given = _filled((command, *arguments.get(command, ())), place)
     outcome = checked(call(*given, "--json"))
-    code, exit_code = ("demo_home_exists", 2) if command == "demo" else ("home_missing", 4)
+    ends = {"demo": ("demo_home_exists", 2), "completion": ("usage", 2)}
+    code, exit_code = ends.get(command, ("home_missing", 4))
     assert outcome.envelope["command"] == command
     assert (outcome.codes, outcome.exit_code) == ([code], exit_code)
     assert outcome.envelope["errors"][0]["hint"]

@@ -34,6 +34,7 @@ OBJECTS = {
     "adoption": ("adoption", "adopted_session"),
     "problem": ("health_problem",),
     "checked": ("health/properties/checked",),
+    "summary": ("summary", "package_summary", "rollback_summary", "verification_summary"),
     "rule": ("rule",),
     "directory": ("directory",),
     "undoing": ("undoing", "executed_undoing"),

@@ -119,17 +119,22 @@ def named(module: Module, node: ast.expr, name: str) -> Iterator[str]:
         if name in parameters:
             yield from arguments(module, function.name, parameters.index(name), name)
             return
-    found = [
-        assigned.value
-        for scope in ([function] if function else []) + [module.tree]
-        for assigned in ast.walk(scope)
-        if isinstance(assigned, ast.Assign)
-        and any(isinstance(t, ast.Name) and t.id == name for t in assigned.targets)
-    ]
+    found = assigned(module, function, name)
     if not found:
         pytest.fail(f"{module.path}:{node.lineno}: where does {name} come from?")
     for value in found:
         yield from values(module, value)
+
+
+def assigned(module: Module, function: ast.FunctionDef | None, name: str) -> list[ast.expr]:
+    """What a name is set to, in a function or else in its module."""
+    return [
+        statement.value
+        for scope in ([function] if function else []) + [module.tree]
+        for statement in ast.walk(scope)
+        if isinstance(statement, ast.Assign)
+        and any(isinstance(t, ast.Name) and t.id == name for t in statement.targets)
+    ]
 
 
 def arguments(module: Module, function: str, place: int, name: str) -> Iterator[str]:

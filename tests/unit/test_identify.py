@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codex_session_sync.errors import UsageError
-from codex_session_sync.identify import match_id, short_id
+from codex_session_sync.identify import match_id, short_id, shortened
 
 A = "019cac00-0001-7000-8000-00000000000a"
 B = "019cac00-0001-7000-8000-00000000000b"
@@ -66,6 +66,38 @@ def test_short_id_of_a_known_session_means_it(known: set[str], data: st.DataObje
     wanted = data.draw(st.sampled_from(sorted(known)))
     if len({short_id(i) for i in known}) == len(known):
         assert match_id(short_id(wanted), known) == wanted
+
+
+alike = st.tuples(st.text("0f", min_size=12, max_size=12), st.text("0f", min_size=12, max_size=12))
+"""Ids of which many share beginning and end."""
+
+
+@settings(max_examples=300)
+@given(st.sets(alike.map(lambda t: f"019cac00-{t[0]}-{t[1]}"), min_size=1, max_size=12))
+def test_a_shortened_id_means_one_of_those_shown(known: set[str]) -> None:
+    found = shortened(known)
+    assert found.keys() == known
+    for session_id, short in found.items():
+        assert match_id(short, known) == session_id
+        assert short == session_id or len(short) < len(session_id)
+
+
+def test_ids_that_differ_in_the_middle_alone_are_told_apart() -> None:
+    one, two = "019cac00-0001-7000-8000-00000000000a", "019cac00-0001-7000-8000-90000000000a"
+    assert shortened([one, C]) == {one: short_id(one), C: short_id(C)}
+    found = shortened([one, two, C])
+    assert found[one] != found[two]
+    assert found[C] == short_id(C)
+
+
+def test_what_is_ambiguous_is_named() -> None:
+    titles = {A: "Climbing\nbeans", B: None}
+    with pytest.raises(UsageError) as caught:
+        match_id("019c", KNOWN, titles.get)
+    assert f"{short_id(A)} “Climbing beans”, {short_id(B)}" in caught.value.message
+    many = [f"019c{number:04x}-0000-7000-8000-000000000000" for number in range(9)]
+    with pytest.raises(UsageError, match=r"and 4 more$"):
+        match_id("019c", many)
 
 
 @settings(max_examples=300)

@@ -553,8 +553,9 @@ def test_text_output_tells_it_once(here: Home, there: Home) -> None:
     ]
     there.put(*sessions)
     shown = call("sync", there.path, "--codex-home", here.path, "--map-path", f"{SOURCE}=/nowhere")
-    [line] = [line for line in shown.err.splitlines() if "cwd_missing" in line]
-    assert "and 2 more: its directory /nowhere" in line
+    told = " ".join(shown.err.split())
+    assert told.count("cwd_missing") == 1
+    assert "and 2 more: its directory /nowhere" in told
     assert f"{SOURCE} → /nowhere (given): 5 sessions" in shown.out.decode()
 
 

@@ -12,8 +12,6 @@ from ..errors import ExitCode, UsageError
 from ..journal.log import Journal
 from ..locks import home_lock
 from ..model import Json
-from ..package.members import parse_limits
-from ..package.reader import open_package
 from ..package.sessions import Package
 from ..recovery import require_none_interrupted, unfinished_notices
 from ..report.envelope import Problem, Report, Status
@@ -26,7 +24,15 @@ from ..sidecars.adopt import (
     plan_local,
     plan_packaged,
 )
-from .options import common, execute_option, home_of, optional_package
+from .options import (
+    brevity_options,
+    common,
+    completing,
+    execute_option,
+    home_of,
+    opened,
+    optional_package,
+)
 
 
 @click.command("adopt")
@@ -36,10 +42,12 @@ from .options import common, execute_option, home_of, optional_package
     "sessions",
     multiple=True,
     metavar="ID",
+    shell_complete=completing("packaged"),
     help="Only this session, of the home or of the package; may be repeated.",
 )
 @click.option("--all", "every", is_flag=True, help="Every session of the home, or of the package.")
 @execute_option
+@brevity_options
 @common
 def command(
     pkg: Path | None,
@@ -56,17 +64,31 @@ def command(
     Without PKG: those that the first-import tool brought, or the ones that --session or --all
     names. With PKG: local sessions that are sessions of that package by their conversation.
     Transcripts, rows and names stay as they are. Without --execute it only plans.
+
+    With --execute it writes sidecars, as one transaction.
+
+    \b
+    Examples:
+      codex-session-sync adopt
+      codex-session-sync adopt --session 01a1fd25 --execute
+      codex-session-sync adopt package/ --execute
+
+    \b
+    Next:
+      codex-session-sync sidecar-health  check what is known now
     """
     del as_json
     if every and sessions:
         raise UsageError(
-            "usage", "--all and --session exclude each other", hint="leave out one of them"
+            "usage",
+            "--all and --session exclude each other",
+            hint="leave one out: `codex-session-sync adopt --all`, or --session ID",
         )
     home = home_of(codex_home)
     with ExitStack() as stack:
         package = None
         if pkg is not None:
-            package = stack.enter_context(open_package(pkg, parse_limits(limits), identities))
+            package = stack.enter_context(opened(pkg, limits, identities))
         known = home.sync_dir.exists()
         if do_it and known:
             stack.enter_context(home_lock(home.sync_dir, "adopt"))

@@ -95,6 +95,17 @@ def command(codex_home: Path | None, as_json: bool) -> Report:
 
     Looks at one, brings it into a throw-away home, then others in which its sessions went on and
     went another way. Your own Codex home is not touched, and Codex itself is not started.
+
+    Writes a home of its own, which it removes again, or keeps where --codex-home says.
+
+    \b
+    Examples:
+      codex-session-sync demo
+      codex-session-sync demo --codex-home ./garden-home
+
+    \b
+    Next:
+      codex-session-sync inspect-package PKG  look at a package of your own
     """
     del as_json
     with (
@@ -136,7 +147,9 @@ def _throw_away_home(keep: Path | None) -> Iterator[Path]:
         return
     if keep.exists():
         raise UsageError(
-            "demo_home_exists", f"{keep} exists already", hint="name a folder that does not"
+            "demo_home_exists",
+            f"{keep} exists already",
+            hint="name a folder that does not: `codex-session-sync demo --codex-home DIR`",
         )
     keep.mkdir(parents=True)
     try:

@@ -13,7 +13,7 @@ from ..packing.output import new_file, output_errors, require_free
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from ..report.progress import byte_progress
-from .options import common, home_of
+from .options import common, home_of, transcript_bytes
 
 COMMAND = "have"
 
@@ -32,20 +32,22 @@ def command(out: Path | None, codex_home: str | None, as_json: bool) -> Report:
 
     It is told by fingerprints and lengths: there is no word of any session in it, and no name.
 
+    Writes FILE, if -o names one, and nothing else.
+
     \b
     Examples:
       codex-session-sync have -o have.json
       codex-session-sync have > have.json
-    then, on the other side:
+
+    \b
+    Next, on the other side:
       codex-session-sync pack -o news.csync --have have.json
     """
     del as_json
     home = home_of(codex_home)
     if out is not None:
         require_free(out, home)
-    rollouts = home.rollouts()
-    total = sum(file.size for thread in rollouts.threads() for file in rollouts.files(thread))
-    with byte_progress("reading", total) as progress:
+    with byte_progress("reading", transcript_bytes(home)) as progress:
         document, notices = holdings(home, progress)
     if out is not None:
         with new_file(out) as stream, output_errors(out):

@@ -9,8 +9,6 @@ import click
 
 from ..codex.capability import UNKNOWN, readable
 from ..journal.log import Journal
-from ..package.members import parse_limits
-from ..package.reader import open_package
 from ..places.rules import Rules
 from ..plan import make_plan
 from ..policy import local_policy
@@ -22,10 +20,12 @@ from ..sync import counts, is_idle, reading_notices, session_json
 from ..trust import judged
 from ..verdict import Choices, Collision, Diverged
 from .options import (
+    brevity_options,
     choice_options,
     common,
     diff_skills_option,
     home_of,
+    opened,
     package_argument,
     package_data,
     plan_notices,
@@ -41,6 +41,7 @@ from .placing import directories_data, in_force, placing_options, surroundings
 @choice_options
 @placing_options
 @diff_skills_option
+@brevity_options
 @common
 def command(
     pkg: Path,
@@ -54,19 +55,27 @@ def command(
     codex_home: str | None,
     as_json: bool,
 ) -> Report:
-    """Tell what is in PKG and what a sync would do. Writes nothing.
+    """Tell what is in PKG and what a sync would do.
 
     PKG is a package that `pack` made or the first-import tool (a directory, or in a tar, tar.gz,
     tar.zst or zip file), a Codex home or a copy of one, or a folder of rollouts.
+
+    Writes nothing.
 
     \b
     Examples:
       codex-session-sync inspect-package incoming/
       codex-session-sync inspect-package carried.tar.zst --json
+      codex-session-sync inspect-package copy-of-another-home/ --summary
+
+    \b
+    Next:
+      codex-session-sync sync PKG --execute  bring it in
+      codex-session-sync sync PKG --diff ID  what of a session would come in
     """
     del as_json
     home = home_of(codex_home)
-    with open_package(pkg, parse_limits(limits), identities) as package:
+    with opened(pkg, limits, identities) as package:
         total = sum(file.size for file in package.tree.files.values())
         with byte_progress("reading", total) as progress:
             rules = in_force(given, package, home)

@@ -17,7 +17,7 @@ from ..packing.output import new_file, output_errors, require_free
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from ..report.progress import byte_progress
-from .options import common, home_of
+from .options import common, completing, home_of
 
 COMMAND = "lineage"
 
@@ -25,7 +25,7 @@ Format = Literal["text", "json", "dot", "mermaid", "html"]
 
 
 @click.command(COMMAND)
-@click.argument("session", required=False)
+@click.argument("session", required=False, shell_complete=completing("sessions"))
 @click.option(
     "--format",
     "form",
@@ -49,11 +49,17 @@ def command(
 
     With SESSION, which may be shortened, only those that are related to it.
 
+    Writes FILE, if -o names one, and nothing else.
+
     \b
     Examples:
       codex-session-sync lineage
       codex-session-sync lineage 01a1fd25 --format mermaid
       codex-session-sync lineage --format html -o lineage.html
+
+    \b
+    Next:
+      codex-session-sync explain ID  what Codex makes of one of them
     """
     del as_json
     home = home_of(codex_home)
@@ -62,7 +68,7 @@ def command(
     family, notices = read_family(home)
     title = "Sessions and where they come from"
     if session is not None:
-        family = family.of(match_id(session, family.sessions.keys()))
+        family = family.of(match_id(session, family.sessions, lambda i: family.sessions[i].title))
         with byte_progress("reading", None) as progress:
             family = with_turns(family, home, progress)
     text = _written(family, form, title)

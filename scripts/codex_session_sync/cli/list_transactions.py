@@ -24,7 +24,20 @@ SHOWN = (
 @click.command("list-transactions")
 @common
 def command(codex_home: str | None, as_json: bool) -> Report:
-    """List the transactions of this home, newest first."""
+    """List the transactions of this home, newest first.
+
+    Writes nothing.
+
+    \b
+    Examples:
+      codex-session-sync list-transactions
+      codex-session-sync list-transactions --json
+
+    \b
+    Next:
+      codex-session-sync show-transaction ID  what one of them did
+      codex-session-sync rollback ID          what undoing it would do
+    """
     del as_json
     journal = Journal(home_of(codex_home).sync_dir)
     found = [{key: m[key] for key in SHOWN if key in m} for m in journal.manifests()]

@@ -8,15 +8,18 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, NoReturn
 
 import click
 import orjson
+from click.shell_completion import CompletionItem
 
 from .. import __version__
 from ..errors import ExitCode, HomeError, SyncError, hint_on
 from ..report.envelope import Problem, Report, envelope, failure
+from .calling import PROGRAM, Call, filled
 
 COMMANDS = {
     "inspect-package": "inspect_package",
@@ -37,8 +40,32 @@ COMMANDS = {
     "explain": "explain",
     "lineage": "lineage",
     "demo": "demo",
+    "completion": "completion",
 }
 """Each command's module; imported only when it is called."""
+
+PURPOSES = {
+    "inspect-package": "Tell what is in a package, and what to do.",
+    "sync": "Bring the sessions of a package into the home.",
+    "pack": "Write sessions of this home to a package.",
+    "have": "Write what this home has, for a `pack --have`.",
+    "adopt": "Track sessions that came by other means.",
+    "list-transactions": "List what was done to this home, newest first.",
+    "show-transaction": "Show one transaction and every change it made.",
+    "rollback": "Undo what a transaction did.",
+    "recover": "End what a crash interrupted.",
+    "sidecar-health": "Check what is known of earlier syncs.",
+    "rebuild-sidecar": "Make the sidecars anew from all that is left.",
+    "replay-transactions-sidecar": "Make the sidecars what the journal says.",
+    "prune-invalid-mappings": "Take out mappings whose session is gone.",
+    "rebuild-index": "Make Codex's lists of names and prompts anew.",
+    "verify": "Ask the installed Codex to open sessions.",
+    "explain": "Say why Codex does or does not show a session.",
+    "lineage": "Show which sessions came from which.",
+    "demo": "Show the main job, in a home of its own.",
+    "completion": "Print what a shell reads to complete words.",
+}
+"""What each command is for; told without importing it."""
 
 
 class LazyGroup(click.Group):
@@ -57,8 +84,26 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with their purposes."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(PURPOSES.items()))
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands that begin so, or the options."""
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return [
+            CompletionItem(name, help=purpose)
+            for name, purpose in PURPOSES.items()
+            if name.startswith(incomplete)
+        ]
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="codex-session-sync")
 def cli() -> None:
     """Bring offline packages of Codex sessions into a local Codex home, again and again.
@@ -76,21 +121,28 @@ def cli() -> None:
 
 def main() -> int:
     """Run the command line with the process's arguments; returns the exit code."""
+    instruction = os.environ.get("_CODEX_SESSION_SYNC_COMPLETE")
+    if instruction:
+        from .completing import answer
+
+        return answer(cli, instruction)
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _stop)
     return run(sys.argv[1:])
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command; prints its report and returns the exit code."""
+def run(arguments: Sequence[str], moment: datetime | None = None) -> int:
+    """Run one command; prints its report and returns the exit code.
+
+    ``moment`` is when ages count from, the present if it is not given.
+    """
     as_json = "--json" in arguments
     name = next((a for a in arguments if not a.startswith("-")), "")
-    name = name if name in COMMANDS else "codex-session-sync"
+    name = name if name in COMMANDS else PROGRAM
+    call = Call(arguments)
     try:
-        outcome: Any = cli.main(
-            list(arguments), prog_name="codex-session-sync", standalone_mode=False
-        )
+        outcome: Any = cli.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=call)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
@@ -108,8 +160,9 @@ def run(arguments: Sequence[str]) -> int:
         outcome = _failed(name, error)
     if not isinstance(outcome, Report):
         return int(ExitCode.OK)
+    outcome = filled(outcome, call)
     try:
-        _print(outcome, as_json)
+        _print(outcome, moment or datetime.now(UTC), as_json=as_json)
     except (BrokenPipeError, SystemExit):  # the latter is what rich makes of the former
         return _unheard()
     return int(outcome.exit_code)
@@ -136,22 +189,22 @@ def _stop(number: int, _: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _print(report: Report, as_json: bool) -> None:
+def _print(report: Report, moment: datetime, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.buffer.write(
-            orjson.dumps(envelope(report), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        )
+        layout = 0 if report.compact else orjson.OPT_INDENT_2
+        document = orjson.dumps(envelope(report), option=layout | orjson.OPT_APPEND_NEWLINE)
+        sys.stdout.buffer.write(document)
         sys.stdout.flush()
         return
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal's or a pipe's encoding may lack a character that a name or a table has.
             stream.reconfigure(errors="backslashreplace")
-    from rich.console import Console
-
+    from ..report.screen import Screen
     from ..report.text import render
 
-    render(report, Console(), Console(stderr=True))
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+    render(report, Screen(moment, home), Screen(moment, home, stderr=True))
     sys.stdout.flush()
 
 
@@ -159,7 +212,9 @@ def _interrupted(name: str, code: object) -> Report:
     problem = Problem(
         "interrupted",
         "the run was stopped; what it had confirmed stands, the rest was not done or is undone",
-        "`codex-session-sync list-transactions` shows what was done; run the same command again",
+        "run `codex-session-sync AGAIN`; `codex-session-sync recover` says whether a transaction "
+        "is "
+        "left unfinished",
     )
     exit_code = code if isinstance(code, int) else 128 + signal.SIGINT
     return Report(name, "error", {}, exit_code, errors=(problem,))
@@ -178,7 +233,7 @@ def _refused_by_system(error: OSError) -> HomeError:
         f"the system refused to read or write{where}: {error.strerror or error}",
         hint=hint_on(
             error,
-            "mend that; if a transaction was begun, `codex-session-sync recover` says what to do",
+            "mend that; then `codex-session-sync recover` says whether a transaction was begun",
         ),
     )
 
@@ -200,6 +255,7 @@ def _defect(name: str, error: Exception) -> Report:
     problem = Problem(
         "defect",
         f"this is a defect of codex-session-sync: {type(error).__name__}: {error}",
-        f"please report it with {told}",
+        "`codex-session-sync recover` says whether a transaction is left unfinished; report the "
+        f"defect with {told}",
     )
     return Report(name, "error", {}, ExitCode.DEFECT, errors=(problem,))

@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..codex.home import CodexHome, locate_home, open_home
-from ..errors import HomeError
+from ..errors import HomeError, UsageError
 from ..model import Json, Notice, Plan, SessionOutcome
+from ..package.members import parse_limits
+from ..package.reader import open_package
+from ..package.sessions import Package
 from ..places.rules import Rules
-from ..report.envelope import Problem
+from ..report import brief
+from ..report.envelope import Problem, Report
+from ..report.progress import reading_progress
 from ..settling import applied
 from ..skills.installing import SkillOutcome
+from .calling import remember
+
+if TYPE_CHECKING:
+    from .completing import Completer
 
 Decorated = Callable[..., Any]
+
+
+def completing(what: str) -> Completer:
+    """A function of the module ``completing``, which is imported when a shell asks."""
+
+    def complete(
+        context: click.Context, parameter: click.Parameter, typed: str
+    ) -> list[CompletionItem]:
+        from . import completing
+
+        found: Completer = getattr(completing, what)
+        return found(context, parameter, typed)
+
+    return complete
 
 
 def common(function: Decorated) -> Decorated:
@@ -28,6 +54,8 @@ def common(function: Decorated) -> Decorated:
     return click.option(
         "--codex-home",
         metavar="DIR",
+        callback=remember,
+        shell_complete=completing("folders"),
         help="The Codex home. Default: $CODEX_HOME, else ~/.codex.",
     )(function)
 
@@ -63,9 +91,26 @@ def _package(function: Decorated, *, required: bool) -> Decorated:
         "limits",
         multiple=True,
         metavar="NAME=N",
+        shell_complete=completing("limits"),
         help="Raise or lower a limit on what a package may hold; may be repeated.",
     )(function)
-    return click.argument("pkg", type=click.Path(path_type=Path), required=required)(function)
+    return click.argument(
+        "pkg", type=click.Path(path_type=Path), required=required, callback=remember
+    )(function)
+
+
+@contextmanager
+def opened(pkg: Path, limits: Sequence[str], identities: Sequence[Path]) -> Iterator[Package]:
+    """The package that was named, with progress while it is unpacked.
+
+    Raises PackageError, UsageError.
+    """
+    with ExitStack() as stack:
+        with reading_progress("unpacking") as progress:
+            package = stack.enter_context(
+                open_package(pkg, parse_limits(limits), identities, progress)
+            )
+        yield package
 
 
 def session_option(function: Decorated) -> Decorated:
@@ -75,6 +120,7 @@ def session_option(function: Decorated) -> Decorated:
         "sessions",
         multiple=True,
         metavar="ID",
+        shell_complete=completing("packaged"),
         help="Only this session of the package; may be repeated.",
     )(function)
 
@@ -106,6 +152,35 @@ def diff_skills_option(function: Decorated) -> Decorated:
     )(function)
 
 
+def brevity_options(function: Decorated) -> Decorated:
+    """``--summary`` and ``--only-changes``: the report that the command returns, made shorter."""
+
+    @functools.wraps(function)
+    def shortened(*args: Any, summary: bool, changes: bool, **options: Any) -> Report:
+        if summary and options.get("shown"):
+            raise UsageError(
+                "usage",
+                "--summary leaves out what --diff shows",
+                hint="leave one out: `codex-session-sync sync PKG --summary`, or --diff ID",
+            )
+        report: Report = function(*args, **options)
+        if summary:
+            return brief.summary(report)
+        return brief.only_changes(report) if changes else report
+
+    decorated = click.option(
+        "--only-changes",
+        "changes",
+        is_flag=True,
+        help="Leave out the sessions that there is nothing to do for.",
+    )(shortened)
+    return click.option(
+        "--summary",
+        is_flag=True,
+        help="Tell numbers, totals and a few sessions in place of all of them.",
+    )(decorated)
+
+
 def home_of(codex_home: str | None) -> CodexHome:
     """The home that a command works on. Raises HomeError."""
     try:
@@ -115,15 +190,21 @@ def home_of(codex_home: str | None) -> CodexHome:
         raise HomeError(
             "home_missing",
             f"there is no Codex home: {error}",
-            hint="name it with --codex-home, as a whole path",
+            hint="name it as a whole path: `codex-session-sync AGAIN --codex-home DIR`",
         ) from error
     except UnicodeEncodeError as error:
         raise HomeError(
             "home_unreadable",
             "the path of the Codex home is not UTF-8 text, and Codex would record another one",
-            hint="move the home to a path that is",
+            hint="move it to one that is, then name that with --codex-home DIR",
         ) from error
     return home
+
+
+def transcript_bytes(home: CodexHome) -> int:
+    """The size of all transcripts of the home, as they lie there."""
+    rollouts = home.rollouts()
+    return sum(file.size for thread in rollouts.threads() for file in rollouts.files(thread))
 
 
 def plan_notices(plan: Plan) -> tuple[Notice, ...]:

@@ -20,7 +20,7 @@ from ..packing.selection import Filters, Selection, select
 from ..report.envelope import Problem, Report
 from ..report.progress import byte_progress
 from . import secrets_told
-from .options import common, home_of
+from .options import common, completing, home_of
 
 COMMAND = "pack"
 
@@ -44,13 +44,19 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetim
     help="The package to write; nothing may be there yet.",
 )
 @click.option(
-    "--session", "sessions", multiple=True, metavar="ID", help="Only this session; repeatable."
+    "--session",
+    "sessions",
+    multiple=True,
+    metavar="ID",
+    shell_complete=completing("sessions"),
+    help="Only this session; repeatable.",
 )
 @click.option(
     "--cwd",
     "cwds",
     multiple=True,
     metavar="DIR",
+    shell_complete=completing("folders"),
     help="Only sessions in this directory or below it; repeatable.",
 )
 @click.option("--since", metavar="TIME", callback=_moment, help="Only sessions active since then.")
@@ -103,6 +109,8 @@ def command(
     written unless --allow-secrets is given.
     With --have only a home that has the rest can take the package.
 
+    Writes OUT and nothing else.
+
     \b
     Examples:
       codex-session-sync pack -o everything.csync --archived
@@ -110,13 +118,17 @@ def command(
       codex-session-sync pack -o garden.tar.zst --format transfer-v1
       codex-session-sync pack -o garden.csync.age --recipient age1...
       codex-session-sync pack -o news.csync --have have.json
+
+    \b
+    Next:
+      codex-session-sync inspect-package OUT  what the other side will see
     """
     del as_json
     if have is not None and form != "native":
         raise UsageError(
             "have_needs_native",
             f"a package of the format {form} is always whole",
-            hint="leave --have out, or pack in the native format",
+            hint="`codex-session-sync AGAIN --format native`, or leave --have out",
         )
     home = home_of(codex_home)
     require_free(out, home)

@@ -17,6 +17,17 @@ def command(do_it: bool, codex_home: str | None, as_json: bool) -> Report:
     """Take mappings out of the sidecars whose local session is gone.
 
     Without --execute it only shows what would change.
+
+    With --execute it writes sidecars, as one transaction.
+
+    \b
+    Examples:
+      codex-session-sync prune-invalid-mappings
+      codex-session-sync prune-invalid-mappings --execute
+
+    \b
+    Next:
+      codex-session-sync sidecar-health  check them
     """
     del as_json
     return rewriting_report(

@@ -77,10 +77,16 @@ def command(
     They are made from the database and the transcripts. What the old files hold that is nowhere
     else is kept.
 
+    With --execute it writes the two files, and keeps the old ones beside them.
+
     \b
     Examples:
       codex-session-sync rebuild-index
       codex-session-sync rebuild-index --max-threads 0 --execute
+
+    \b
+    Next:
+      codex-session-sync verify  have Codex list the sessions
     """
     del as_json
     home = home_of(codex_home)

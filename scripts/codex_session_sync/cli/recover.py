@@ -15,7 +15,19 @@ from .options import common, execute_option, home_of
 @execute_option
 @common
 def command(do_it: bool, codex_home: str | None, as_json: bool) -> Report:
-    """Undo what an interrupted transaction had not confirmed; what it had confirmed stands."""
+    """Undo what an interrupted transaction had not confirmed; what it had confirmed stands.
+
+    With --execute it writes back what was there before the part that was not confirmed.
+
+    \b
+    Examples:
+      codex-session-sync recover
+      codex-session-sync recover --execute
+
+    \b
+    Next:
+      codex-session-sync sync PKG --execute  run again what was interrupted
+    """
     del as_json
     home = home_of(codex_home)
     journal = Journal(home.sync_dir)

@@ -17,6 +17,17 @@ def command(do_it: bool, codex_home: str | None, as_json: bool) -> Report:
     """Make the sidecars what the journal says, whatever the transcripts tell.
 
     Without --execute it only shows what would change.
+
+    With --execute it writes sidecars, as one transaction.
+
+    \b
+    Examples:
+      codex-session-sync replay-transactions-sidecar
+      codex-session-sync replay-transactions-sidecar --execute
+
+    \b
+    Next:
+      codex-session-sync sidecar-health  check them
     """
     del as_json
     return rewriting_report(

@@ -14,22 +14,27 @@ from ..locks import home_lock
 from ..model import SKILL, Json
 from ..recovery import require_none_interrupted, unfinished_notices
 from ..report.envelope import Problem, Report, Status
+from ..report.progress import item_progress
 from ..rollback.plan import ALREADY, RollbackPlan, newest, plan_rollback
 from ..rollback.unwinding import Outcome, undoing_json, unwind
-from .options import common, execute_option, home_of
+from .options import brevity_options, common, completing, execute_option, home_of
 
 
 @click.command("rollback")
-@click.argument("transaction_id", metavar="[ID]", required=False)
+@click.argument(
+    "transaction_id", metavar="[ID]", required=False, shell_complete=completing("transactions")
+)
 @click.option("--latest", is_flag=True, help="The newest transaction that changed something.")
 @click.option(
     "--session",
     "sessions",
     multiple=True,
     metavar="ID",
+    shell_complete=completing("sessions"),
     help="Only this session of the transaction; may be repeated.",
 )
 @execute_option
+@brevity_options
 @common
 def command(
     transaction_id: str | None,
@@ -43,6 +48,18 @@ def command(
 
     Sessions that moved on since are kept. ID may be shortened as long as it is unique. Without
     --execute it only says what it would do.
+
+    With --execute it writes what was there before, as a transaction of its own.
+
+    \b
+    Examples:
+      codex-session-sync rollback --latest
+      codex-session-sync rollback 20260302T0915 --execute
+      codex-session-sync rollback 20260302T0915 --session 01a1fd25 --execute
+
+    \b
+    Next:
+      codex-session-sync list-transactions  the rollback is listed as well
     """
     del as_json
     if (transaction_id is None) != latest:
@@ -59,10 +76,18 @@ def command(
             require_none_interrupted(journal)
         ledger = Ledger(journal)
         wanted = newest(ledger) if transaction_id is None else journal.find(transaction_id)
-        plan = plan_rollback(home, ledger, wanted, sessions)
+        with ExitStack() as looking:
+            plan = plan_rollback(
+                home,
+                ledger,
+                wanted,
+                sessions,
+                lambda total: looking.enter_context(item_progress("looking", total)),
+            )
         if not do_it:
             return _planned(plan, home)
-        done = unwind(plan, home, ledger)
+        with item_progress("undoing", len(plan.undoable)) as progress:
+            done = unwind(plan, home, ledger, progress)
     return _executed(plan, done.outcomes, done.transaction_id)
 
 

@@ -26,8 +26,8 @@ def scan_for(*, may_lack: bool) -> tuple[SecretScan, tuple[Notice, ...]]:
 def stopped(outcome: Outcome) -> tuple[Problem, ...]:
     """Why nothing was written, by session."""
     hint = (
-        "remove them from the session or revoke them; leave it out by choosing others with "
-        "--session; or pack them all the same with --allow-secrets"
+        "take them out of the session or revoke them; leave it out by choosing others with "
+        "--session; or pack them all the same: `codex-session-sync AGAIN --allow-secrets`"
     )
     return tuple(
         Problem("secrets_found", f"nothing was written: it holds {what}", hint, session_id)

@@ -16,16 +16,26 @@ from ..model import SKILL, Json, Notice
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from ..rollback.plan import ALREADY, plan_rollback
-from .options import common, home_of
+from .options import common, completing, home_of
 
 
 @click.command("show-transaction")
-@click.argument("transaction_id", metavar="ID")
+@click.argument("transaction_id", metavar="ID", shell_complete=completing("transactions"))
 @common
 def command(transaction_id: str, codex_home: str | None, as_json: bool) -> Report:
     """Show one transaction: its sessions, how they are now, and every change it made to the home.
 
     ID may be shortened as long as it is unique.
+
+    Writes nothing.
+
+    \b
+    Examples:
+      codex-session-sync show-transaction 20260302T0915
+
+    \b
+    Next:
+      codex-session-sync rollback ID  what undoing it would do
     """
     del as_json
     home = home_of(codex_home)

@@ -19,6 +19,17 @@ def command(deep: bool, codex_home: str | None, as_json: bool) -> Report:
     """Check the sidecars against their schema, the transcripts, the database and the journal.
 
     Writes nothing. Each problem is told with the command that mends it.
+
+    Writes nothing.
+
+    \b
+    Examples:
+      codex-session-sync sidecar-health
+      codex-session-sync sidecar-health --deep
+
+    \b
+    Next:
+      codex-session-sync rebuild-sidecar  what would mend most of it
     """
     del as_json
     home = home_of(codex_home)

@@ -20,12 +20,10 @@ from ..journal.log import Journal
 from ..local import LocalSessions
 from ..locks import home_lock
 from ..model import Action, Notice, Plan, Result, Transcript
-from ..package.members import parse_limits
-from ..package.reader import open_package
 from ..package.sessions import Package
 from ..places.rules import Rules
 from ..places.standing import make_missing
-from ..plan import make_plan
+from ..plan import NAME_ONE, make_plan
 from ..policy import local_policy
 from ..recovery import unfinished_notices
 from ..report.envelope import Report, Status
@@ -46,11 +44,14 @@ from ..trust import judged
 from ..unpacking import with_transcripts
 from ..verdict import Choices, Collision, Diverged
 from .options import (
+    brevity_options,
     choice_options,
     common,
+    completing,
     diff_skills_option,
     execute_option,
     home_of,
+    opened,
     outcome_problems,
     package_argument,
     package_data,
@@ -92,6 +93,7 @@ from .placing import in_force, placing_options, surroundings
 @click.option(
     "--codex-bin",
     metavar="FILE",
+    shell_complete=completing("files"),
     help="The installed Codex, to make a missing database. Default: codex on PATH.",
 )
 @click.option("--no-prime", is_flag=True, help="Never start the installed Codex.")
@@ -100,8 +102,10 @@ from .placing import in_force, placing_options, surroundings
     "shown",
     multiple=True,
     metavar="ID",
+    shell_complete=completing("packaged"),
     help="Show what of this session's conversation would come in; may be repeated.",
 )
+@brevity_options
 @common
 def command(
     pkg: Path,
@@ -125,32 +129,41 @@ def command(
 ) -> Report:
     """Bring the sessions of PKG into the home: new ones are imported, known ones skipped.
 
-    Without --execute it only says what it would do. What it writes is one transaction in the
-    home's journal.
+    Without --execute it only says what it would do.
+
+    With --execute it writes transcripts, rows and names of what comes in, and one transaction
+    in session-sync/ of the home; nothing that is there is written over.
 
     \b
     Examples:
       codex-session-sync sync incoming/
       codex-session-sync sync incoming/ --execute
-      codex-session-sync sync carried.zip --session 01a1fd25-10c9-7253-a7ef-c7821c2a9837 --execute
+      codex-session-sync sync carried.zip --session 01a1fd25…9837 --execute
+      codex-session-sync sync carried.csync --summary
+      codex-session-sync sync incoming/ --map-path /home/a=/Users/a --execute
+
+    \b
+    Next:
+      codex-session-sync verify             have Codex list and open it
+      codex-session-sync rollback --latest  what undoing it would do
     """
     del as_json
     if replace_skills and not with_skills:
         raise UsageError(
             "usage",
             "--replace-skills says how skills are installed, and none are",
-            hint="add --with-skills",
+            hint="`codex-session-sync AGAIN --with-skills`",
         )
     if shown and do_it:
         raise UsageError(
             "diff_only_shows",
             "--diff shows what would come in, --execute brings it in",
-            hint="leave one of them out",
+            hint="leave one of them out: `codex-session-sync sync PKG --execute` brings it in",
         )
     codex = None if no_prime else find_codex(codex_bin, os.environ)
     home = home_of(codex_home)
     with ExitStack() as stack:
-        package = stack.enter_context(open_package(pkg, parse_limits(limits), identities))
+        package = stack.enter_context(opened(pkg, limits, identities))
         known = home.sync_dir.exists()
         if do_it and known:
             stack.enter_context(home_lock(home.sync_dir, "sync"))
@@ -220,7 +233,7 @@ def _whole(plan: Plan, package: Package) -> Plan:
 def _chosen(plan: Plan, shown: Collection[str]) -> Plan:
     """The plan for the sessions whose conversation is to be shown."""
     known = {one.session.session_id: one for one in plan.sessions}
-    wanted = {match_id(given, known.keys()) for given in shown}
+    wanted = {match_id(given, known, unknown=NAME_ONE) for given in shown}
     return replace(plan, sessions=tuple(one for i, one in known.items() if i in wanted))
 
 

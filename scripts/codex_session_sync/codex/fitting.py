@@ -120,5 +120,6 @@ def _too_new(problem: str) -> HomeError:
     return HomeError(
         "database_too_new",
         f"the table {TABLE} of the home's database is of no known release, and it {problem}",
-        hint="nothing was written; update codex-session-sync, or use a home of an older Codex",
+        hint="nothing was written; update codex-session-sync, or use a home of an older Codex: "
+        "`codex-session-sync AGAIN --codex-home DIR`",
     )

@@ -104,12 +104,15 @@ def open_home(path: Path, environ: Mapping[str, str]) -> CodexHome:
             raise HomeError(
                 "home_missing",
                 f"there is no Codex home at {path}",
-                hint="name it with --codex-home, or start Codex once so that it makes one",
+                hint="name it, `codex-session-sync AGAIN --codex-home DIR`, or start Codex once so "
+                "that it makes one",
             )
         os.scandir(path).close()
     except PermissionError as error:
         raise HomeError(
-            "home_unreadable", f"{path} cannot be read: {error.strerror}", hint="check its owner"
+            "home_unreadable",
+            f"{path} cannot be read: {error.strerror}",
+            hint="mend its owner or permissions, then run `codex-session-sync AGAIN`",
         ) from error
     resolved = path.resolve()
     return CodexHome(resolved, _sqlite_home(resolved, environ))
@@ -125,7 +128,8 @@ def read_config(home: Path) -> Mapping[str, object]:
         raise HomeError(
             "config_invalid",
             f"{home / CONFIG} cannot be read: {error}",
-            hint="Codex will not start with it either; mend it first",
+            hint="Codex will not start with it either; mend it, then run `codex-session-sync "
+            "AGAIN`",
         ) from error
 
 

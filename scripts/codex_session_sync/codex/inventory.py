@@ -143,7 +143,8 @@ class _Bounded(io.RawIOBase):
                 "package_unsafe",
                 f"{self._file.name} expands to more than {self._file.expands_to} bytes, out of "
                 f"{self._file.size}",
-                hint="if you trust its sender, raise it with --limit ratio=N or file_bytes=N",
+                hint="if you trust its sender, `codex-session-sync AGAIN --limit ratio=N` or "
+                "--limit file_bytes=N raises it",
             )
         return len(data)
 
@@ -200,7 +201,9 @@ def resolve(
                 "history_base_missing",
                 f"the history it continues (segment {base.segment_id}) is neither in the package "
                 "nor in this home",
-                hint="package the session together with the one it was forked from",
+                hint="have it packed with the one it was forked from: `codex-session-sync pack -o "
+                "FILE "
+                "--session ID` where it was made",
                 session_id=tip.thread_id,
             )
         if base.segment_id in seen or len(seen) > MAX_HISTORY_DEPTH:
@@ -217,7 +220,9 @@ def invalid(file: RolloutFile, what: str) -> SessionError:
     return SessionError(
         "transcript_invalid",
         f"{file.name} {what}",
-        hint="get this session again from its source; the other sessions are not affected",
+        hint="have it packed again where it was made: `codex-session-sync pack -o FILE --session "
+        "ID`; the "
+        "other sessions are not affected",
         session_id=file.thread_id,
     )
 
@@ -227,7 +232,7 @@ def changed(file: RolloutFile) -> SessionError:
     return SessionError(
         "package_changed",
         f"{file.name} changed while it was read",
-        hint="let the program that writes it finish, then run the same command again",
+        hint="let the program that writes it finish, then run `codex-session-sync AGAIN`",
         session_id=file.thread_id,
     )
 

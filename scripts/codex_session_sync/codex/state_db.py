@@ -277,7 +277,8 @@ def _is_there(path: Path) -> bool:
         raise HomeError(
             "database_unreadable",
             f"{path} is not a regular file",
-            hint="move away what lies there, and let Codex make a new one",
+            hint="move away what lies there, start Codex once, which makes a new one, then run "
+            "`codex-session-sync AGAIN`",
         )
     return False
 
@@ -324,7 +325,7 @@ def _copy(path: Path, log: Path, scratch: Path) -> Path:
     raise HomeError(
         "database_busy",
         f"{path} kept changing while it was read",
-        hint="wait for Codex to finish its turn, then try again",
+        hint="wait for Codex to finish its turn, then run `codex-session-sync AGAIN`",
     )
 
 
@@ -342,13 +343,14 @@ def _unusable(path: Path, error: sqlite3.Error) -> HomeError:
         return HomeError(
             "database_busy",
             f"{path} is locked by another program",
-            hint="wait for Codex to finish its turn, then try again",
+            hint="wait for Codex to finish its turn, then run `codex-session-sync AGAIN`",
         )
     if number in _REFUSED:
         return HomeError(
             "database_not_writable",
             f"the system refuses to read or write {path}: {error}",
-            hint=f"{OUTSIDE}; else make room on its disk, or mend its owner and permissions",
+            hint=f"{OUTSIDE}; else make room on its disk, or mend its owner and permissions, then run "
+            "`codex-session-sync AGAIN`",
         )
     if isinstance(error, sqlite3.IntegrityError):
         return HomeError(
@@ -359,7 +361,9 @@ def _unusable(path: Path, error: sqlite3.Error) -> HomeError:
     return HomeError(
         "database_unreadable",
         f"{path} cannot be used: {error}",
-        hint="check it with `codex doctor`, or move it away and let Codex make a new one",
+        hint="see `codex doctor`; move the database away and start Codex, which makes a new one; "
+        "then "
+        "run `codex-session-sync AGAIN`",
     )
 
 

@@ -106,5 +106,5 @@ def _require_unchanged(path: Path, before: Before | None) -> None:
         raise HomeError(
             "home_changed",
             f"{path} was written to by another program while it was rebuilt; it is left as it is",
-            hint="run the same command again",
+            hint="run `codex-session-sync AGAIN`",
         )

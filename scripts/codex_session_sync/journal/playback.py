@@ -92,7 +92,7 @@ def _in_transaction(rows: Sequence[PutRow], site: Site, change: Callable[[PutRow
         raise HomeError(
             "database_missing",
             "the database that this transaction changes is gone",
-            hint="restore it from a backup, then run the same command again",
+            hint="restore it from a backup, then run `codex-session-sync AGAIN`",
         )
     with site.database.transaction():
         for row in rows:

@@ -90,7 +90,8 @@ def unexpected(what: str, happened: str) -> HomeError:
     return HomeError(
         HOME_CHANGED,
         f"{what} {happened}",
-        hint="another program wrote to the home in the meantime; look at it, then sync again",
+        hint="another program wrote to the home in the meantime; look at it, then run "
+        "`codex-session-sync AGAIN`",
     )
 
 

@@ -1,12 +1,17 @@
-"""The descent of sessions: forks of forks, subagents of parents. The only module with networkx."""
+"""The descent of sessions: forks of forks, subagents of parents. The only module with networkx.
+
+That takes as long to import as all the rest, and is needed only where sessions are ordered.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-
-import networkx as nx
+from typing import TYPE_CHECKING
 
 from .kinship import kinship
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 def descent(metas: Mapping[str, dict[str, object]]) -> nx.DiGraph[str]:
@@ -15,6 +20,8 @@ def descent(metas: Mapping[str, dict[str, object]]) -> nx.DiGraph[str]:
     ``metas`` maps session ids to their ``session_meta`` payloads; ancestors that are not among
     them are left out.
     """
+    import networkx as nx
+
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(metas)
     for session_id, meta in metas.items():
@@ -29,6 +36,8 @@ def ancestors_first(graph: nx.DiGraph[str], order: Sequence[str]) -> list[str]:
 
     Sessions that claim to descend from each other keep the given order among themselves.
     """
+    import networkx as nx
+
     place = {session_id: number for number, session_id in enumerate(order)}
     groups: nx.DiGraph[int] = nx.condensation(graph)
     members: dict[int, set[str]] = {g: groups.nodes[g]["members"] for g in groups}
@@ -42,6 +51,8 @@ def ancestors_first(graph: nx.DiGraph[str], order: Sequence[str]) -> list[str]:
 
 def with_needed(chosen: Iterable[str], needs: Callable[[str], Iterable[str]]) -> set[str]:
     """The chosen sessions and, step by step, all that they need; each is asked once."""
+    import networkx as nx
+
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(chosen)
     pending = list(graph)
@@ -56,6 +67,8 @@ def with_needed(chosen: Iterable[str], needs: Callable[[str], Iterable[str]]) ->
 
 def connected(edges: Iterable[tuple[str, str]], start: str) -> set[str]:
     """All nodes that edges, whatever their direction, lead to from one; itself included."""
+    import networkx as nx
+
     graph: nx.Graph[str] = nx.Graph()
     graph.add_node(start)
     graph.add_edges_from(edges)

@@ -91,7 +91,7 @@ def sidecar_lineages(sync_dir: Path) -> list[str]:
         raise HomeError(
             "sidecar_misplaced",
             f"{folder} is not a folder",
-            hint="move away what lies there, then run the same command again",
+            hint="move away what lies there, then run `codex-session-sync AGAIN`",
         )
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else ()
     return [name.removesuffix(".json") for name in names if is_sidecar_name(name)]
@@ -120,7 +120,9 @@ def _unusable(lineage: str, why: str) -> HomeError:
     return HomeError(
         "sidecar_invalid",
         f"sidecar {lineage} {why}",
-        hint="`codex-session-sync rebuild-sidecar --execute` mends it; a link has to be moved away",
+        hint="`codex-session-sync rebuild-sidecar --execute` mends it, a link has to be moved "
+        "away; "
+        "then run `codex-session-sync AGAIN`",
     )
 
 

@@ -145,7 +145,9 @@ def locate(source: Path) -> tuple[Path, os.stat_result]:
 
 def _not_found(source: Path) -> PackageError:
     return PackageError(
-        "package_not_found", f"there is no package at {source}", hint="check the path"
+        "package_not_found",
+        f"there is no package at {source}",
+        hint="check the path: `codex-session-sync inspect-package PATH`",
     )
 
 

@@ -157,7 +157,8 @@ def _invalid(path: Path, what: str) -> UsageError:
     return UsageError(
         "identity_invalid",
         f"the identity file {path} {what}",
-        hint="give a file that age-keygen made, or a private key of SSH without a passphrase",
+        hint="give a file of age-keygen, or a private key of SSH without a passphrase: "
+        "`codex-session-sync AGAIN --identity FILE`",
     )
 
 
@@ -184,13 +185,14 @@ def _require_openable(header: bytes, identities: Sequence[Path]) -> None:
         raise PackageError(
             "package_encrypted",
             "the package is encrypted with a passphrase, which is not supported",
-            hint="open it with the age tool, or have it encrypted to a public key",
+            hint="open it with the age tool, or have it packed for your public key: "
+            "`codex-session-sync pack -o FILE --recipient KEY`",
         )
     if not identities:
         raise PackageError(
             "package_encrypted",
             "the package is encrypted",
-            hint="give the file of your private key with --identity",
+            hint="give the file of your private key: `codex-session-sync AGAIN --identity FILE`",
         )
 
 
@@ -208,8 +210,8 @@ def _opened(stream: BinaryIO, plain: BinaryIO, keys: Sequence[_Identity]) -> Non
             raise PackageError(
                 "identity_does_not_fit",
                 "none of the identities opens the package",
-                hint="give the identity whose public key it was encrypted to; if that is the one, "
-                "the package is damaged",
+                hint="give the one whose public key it was encrypted to, "
+                "`codex-session-sync AGAIN --identity FILE`; if that is it, the package is damaged",
             ) from error
         raise damaged("what it is encrypted as was cut off or changed") from error
     source.reraise()

@@ -78,7 +78,7 @@ def parse_limits(texts: Iterable[str]) -> Limits:
 
 def raising(limit: str) -> str:
     """How the user raises a limit, as the end of a hint."""
-    return f"raise it with --limit {limit}=N"
+    return f"`codex-session-sync AGAIN --limit {limit}=N` raises it"
 
 
 _HINT = "do not import it; ask its sender for a new package"

@@ -141,6 +141,7 @@ class _Opened:
             dynamic_tools=tuple(entry["dynamic_tools"]),
             spawn_edge=entry["spawn_edge"],
             goal=entry.get("goal"),
+            size=entry["size"],
         )
 
     def _outline(self, entry: Json) -> Outline:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +19,17 @@ from .transfer_v1 import MANIFEST, read_transfer
 
 @contextmanager
 def open_package(
-    source: Path, limits: Limits = DEFAULT_LIMITS, identities: Sequence[Path] = ()
+    source: Path,
+    limits: Limits = DEFAULT_LIMITS,
+    identities: Sequence[Path] = (),
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> Iterator[Package]:
     """The package at ``source``, a file or a directory, which is only read.
 
     An encrypted one is opened with one of the keys in the files ``identities``, which are not read
-    otherwise; what it holds lies in a private folder meanwhile.
+    otherwise; what it holds lies in a private folder meanwhile. ``progress`` is told, while an
+    archive is unpacked, how many bytes of it are read, and of how many if that is
+    known.
 
     Raises PackageError, UsageError.
     """
@@ -33,24 +38,26 @@ def open_package(
         if is_encrypted(source):
             opened = stack.enter_context(private_folder(None)) / "package"
             decrypt(source, opened, identities, limits)
-        package = stack.enter_context(_opened(opened, limits))
+        package = stack.enter_context(_opened(opened, limits, progress))
         package = replace(package, tree=replace(package.tree, source=source))
         if not package.sessions:
             raise PackageError(
                 "package_empty",
                 f"{source} holds no sessions",
-                hint="a package is made by `pack` or the first-import tool, or is a Codex home",
+                hint="name the package itself, a Codex home, or a folder that holds sessions/",
             )
         yield package
 
 
 @contextmanager
-def _opened(source: Path, limits: Limits) -> Iterator[Package]:
+def _opened(
+    source: Path, limits: Limits, progress: Callable[[int, int | None], None] | None
+) -> Iterator[Package]:
     if is_native(source):
         with open_native(source, limits) as package:
             yield package
         return
-    with open_tree(source, limits=limits) as tree:
+    with open_tree(source, limits=limits, progress=progress) as tree:
         root = _transfer_root(tree)
         yield read_snapshot(tree) if root is None else read_transfer(tree, root)
 

@@ -203,7 +203,7 @@ def _copied(tree: PackageTree, root: str, name: str, scratch: Path) -> Path:
     raise HomeError(
         "database_busy",
         "it kept changing while it was copied",
-        hint="wait for Codex to finish its turn, then try again",
+        hint="wait for Codex to finish its turn, then run `codex-session-sync AGAIN`",
     )
 
 

@@ -58,7 +58,8 @@ class Detector:
             raise HomeError(
                 "secret_scan_unavailable",
                 "the library that finds secrets is not installed, or not for this machine",
-                hint="install kingfisher-secret-scanner, or pack unseen with --allow-secrets",
+                hint="install kingfisher-secret-scanner, or pack unseen: `codex-session-sync AGAIN "
+                "--allow-secrets`",
             ) from error
 
     def matches(self, text: bytes) -> list[Match]:

@@ -27,7 +27,10 @@ MAX_BYTES = 256 << 20
 
 _FORMATS = re.compile(r"codex-session-sync/have/[0-9]+")
 
-_HINT = "write it with `codex-session-sync have -o FILE` on the home that the package is for"
+_HINT = (
+    "check the path; `codex-session-sync have -o FILE --codex-home HOME` writes it, HOME being "
+    "that which the package is for"
+)
 
 
 @dataclass(frozen=True, slots=True)

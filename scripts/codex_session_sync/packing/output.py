@@ -28,7 +28,7 @@ def require_free(out: Path, home: CodexHome) -> None:
         raise UsageError(
             "output_in_home",
             f"{out} lies in the Codex home, which is only read",
-            hint="name a place outside of it",
+            hint="name a place outside of it: `codex-session-sync AGAIN -o FILE`",
         )
 
 
@@ -117,7 +117,9 @@ def output_errors(out: Path) -> Iterator[None]:
             "output_not_writable",
             f"{out} cannot be written: {error.strerror or error}",
             hint=hint_on(
-                error, "name a folder that exists, make room on its disk, or mend its permissions"
+                error,
+                "make its folder, room on the disk, or mend its permissions, then run "
+                "`codex-session-sync AGAIN`",
             ),
         ) from error
 
@@ -136,5 +138,5 @@ def _exists(out: Path) -> UsageError:
     return UsageError(
         "output_exists",
         f"there is something at {out} already",
-        hint="name a new file; nothing is written over",
+        hint="name a new file, nothing is written over: `codex-session-sync AGAIN -o FILE`",
     )

@@ -113,7 +113,7 @@ def pack(
             raise UsageError(
                 "folder_not_encrypted",
                 "a folder cannot be encrypted",
-                hint="name an archive, such as package.tar.zst.age",
+                hint="name an archive: `codex-session-sync AGAIN -o package.tar.zst.age`",
             )
         elif archive is None:
             container = "directory"

@@ -44,13 +44,20 @@ def select(home: Gathered, filters: Filters) -> Selection:
     Raises UsageError: ``session_unknown``, ``session_ambiguous``, ``selection_empty``.
     """
     known = list(home.sessions)
-    wanted = {match_id(given, known) for given in filters.ids}
+
+    def title(session_id: str) -> str | None:
+        session = home.sessions[session_id]
+        return session.name or str((session.row or {}).get("title") or "")
+
+    wanted = {match_id(given, known, title) for given in filters.ids}
     chosen = [s.session_id for s in home.sessions.values() if _fits(s, filters, wanted)]
     if not chosen:
         raise UsageError(
             "selection_empty",
             "no session of this home is to be packed",
-            hint="archived sessions need --archived; see --session, --cwd and --since",
+            hint="archived ones need --archived: `codex-session-sync AGAIN --archived`; see "
+            "--session, --cwd "
+            "and --since",
         )
     needed = with_needed(chosen, lambda i: _needs(home, i))
     metas = {i: _descent(home.sessions[i]) for i in needed}

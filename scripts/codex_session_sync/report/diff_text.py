@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..identify import short_id
 from ..model import Json
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.text import Text
+
+    from .screen import Screen
 
 _STYLES = {"user": "bold", "tool": "cyan", "output": "dim", "compacted": "yellow"}
 _SIGNS = {"user": ">", "assistant": "•", "tool": "$", "output": " ", "compacted": "≡"}
 
 
-def paint(excerpt: Json, out: Console) -> None:
+def paint(excerpt: Json, out: Screen) -> None:
     """Print the end of the common part, then what comes in; of a divergence both sides."""
     from rich.table import Table
 
-    out.print(f"\n[bold]{short_id(excerpt['session_id'])}[/]", highlight=False)
+    out.print(f"\n[bold]{out.short(excerpt['session_id'])}[/]", highlight=False)
     for line in excerpt["common"]:
         text = _line(line)
         text.stylize("dim")
@@ -55,6 +55,6 @@ def _line(line: Json, lead: str = "", style: str = "") -> Text:
     return text
 
 
-def _left_out(side: Json, out: Console) -> None:
+def _left_out(side: Json, out: Screen) -> None:
     if side["left_out"]:
         out.print(f"  … and {side['left_out']} more", style="dim", highlight=False)

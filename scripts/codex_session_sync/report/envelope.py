@@ -25,6 +25,14 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Gathered(Problem):
+    """Warnings or errors of one code, told as the first of them; ``session_ids`` names a few."""
+
+    count: int = 1
+    session_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a command did, or why it could not."""
 
@@ -32,10 +40,12 @@ class Report:
     status: Status
     data: Json
     exit_code: int = ExitCode.OK
-    warnings: tuple[Notice, ...] = ()
+    warnings: tuple[Notice | Problem, ...] = ()
     errors: tuple[Problem, ...] = field(default=())
     diff_skills: bool = False
     """Whether the text shows the lines in which skills differ."""
+    compact: bool = False
+    """Whether it is a summary, printed as JSON without white space."""
 
 
 def failure(command: str, error: SyncError) -> Report:
@@ -78,4 +88,6 @@ def _entries(items: Iterable[Notice | Problem]) -> Iterable[Json]:
             entry["hint"] = item.hint
         if item.session_id:
             entry["session_id"] = item.session_id
+        if isinstance(item, Gathered):
+            entry |= {"count": item.count, "session_ids": list(item.session_ids)}
         yield entry

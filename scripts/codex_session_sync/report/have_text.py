@@ -10,10 +10,10 @@ from ..model import Json
 from .parts import base
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from .screen import Screen
 
 
-def paint(data: Json, out: Console) -> None:
+def paint(data: Json, out: Screen) -> None:
     """Print what was written, or, where there is no file, the document itself."""
     from rich.markup import escape
 

@@ -8,10 +8,10 @@ from ..model import Json
 from .parts import base
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from .screen import Screen
 
 
-def paint(data: Json, out: Console) -> None:
+def paint(data: Json, out: Screen) -> None:
     """Print the document as it is, or the name of its file."""
     from rich.markup import escape
 

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from ..identify import short_id
 from ..model import Json
-from .parts import base
+from .parts import base, counted
+from .screen import Screen
+from .table import WANTED, Column, table
 
-if TYPE_CHECKING:
-    from rich.console import Console
 
-
-def paint(data: Json, out: Console) -> None:
+def paint(data: Json, out: Screen) -> None:
     """Print what was packed, why, how large it is, and where secrets are."""
-    from rich.table import Table
-
     package = data["package"]
     if package is not None:
         _package(data, out)
     elif not data["sessions"]:
         out.print("The other side has all of it; nothing is written.")
-    rows = [(session, secret) for session in data["sessions"] for secret in session["secrets"]]
-    if rows:
-        table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-        table.add_column("session", no_wrap=True)
-        table.add_column("secret", no_wrap=True)
-        table.add_column("where", ratio=1, overflow="fold")
-        for session, secret in rows:
-            sure = "" if secret["confidence"] == "high" else "?"
-            times = f" x {secret['count']}" if secret["count"] > 1 else ""
-            kind = f"{secret['kind']}{sure}{times}"
-            table.add_row(short_id(session["session_id"]), kind, place_text(secret))
-        out.print(table)
+    who, secret, where = Column("session"), Column("secret"), Column("where", gives=WANTED)
+    for session in data["sessions"]:
+        for found in session["secrets"]:
+            sure = "" if found["confidence"] == "high" else "?"
+            times = f" x {found['count']}" if found["count"] > 1 else ""
+            who.add(out.short(session["session_id"]))
+            secret.add(f"{found['kind']}{sure}{times}")
+            where.add(place_text(found))
+    if who.cells:
+        table([who, secret, where], out)
 
 
 def place_text(secret: Json) -> str:
@@ -44,36 +36,30 @@ def place_text(secret: Json) -> str:
     return f"in line {secret['line']}{kind}{turn} of {secret['file']}"
 
 
-def _package(data: Json, out: Console) -> None:
+def _package(data: Json, out: Screen) -> None:
     from rich.filesize import decimal
     from rich.markup import escape
-    from rich.table import Table
 
     package = data["package"]
-    number = package["sessions"]
     encrypted = ", encrypted" if package["encrypted"] else ""
     out.print(
         f"[bold]{escape(base(package['path']))}[/] · {package['kind']} in a "
         f"{package['container']}{encrypted} · "
-        f"{number} {'session' if number == 1 else 'sessions'} · "
+        f"{counted(package['sessions'], 'session')} · "
         f"{decimal(package['size'])}",
         highlight=False,
     )
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    table.add_column("session", no_wrap=True)
-    table.add_column("what it is", no_wrap=True, overflow="ellipsis", ratio=1)
-    table.add_column("turns", justify="right")
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    who, title, age = Column("session"), Column("what it is", gives=WANTED), Column("age", drop=2)
+    turns, size, why = Column("turns", right=True), Column("size", right=True), Column("", drop=1)
+    age.right = True
     for session in data["sessions"]:
-        table.add_row(
-            short_id(session["session_id"]),
-            escape(session["title"] or ""),
-            str(session["turns"]),
-            decimal(session["bytes"]),
-            _why(session),
-        )
-    out.print(table)
+        who.add(out.short(session["session_id"]))
+        title.add(session["title"] or "")
+        age.add(out.age(session["updated_at"]))
+        turns.add(str(session["turns"]))
+        size.add(decimal(session["bytes"]))
+        why.add(_why(session))
+    table([who, title, age, turns, size, why], out)
     if data["known"]:
         out.print(f"{data['known']} more the other side has already", highlight=False)
     if package["sha256"]:

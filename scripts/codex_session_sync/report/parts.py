@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+LEFT_OUT = "{} left out: there is nothing to do for them"
+"""What tells how many sessions ``--only-changes`` does not show."""
+
 STYLES = {
     "new_lineage": "green",
     "unchanged": "dim",
@@ -29,6 +32,12 @@ STYLES = {
     "partial": "yellow",
     "running": "red",
     "recovered": "cyan",
+    "same": "green",
+    "busy": "yellow",
+    "not_listed": "red",
+    "not_opened": "red",
+    "differs": "red",
+    "unreadable": "red",
 }
 
 
@@ -48,6 +57,11 @@ def harmless(value: Any) -> Any:
         case list() | tuple():
             return [harmless(item) for item in value]
     return value
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with what it counts."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def base(path: str) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from rich.text import Text
 
 from ..model import Json
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from .parts import counted
+from .screen import Screen
 
 EVIDENCE = {
     "same_git_commit": "has its commit",
@@ -17,42 +16,30 @@ EVIDENCE = {
 }
 
 
-def paint(data: Json, out: Console) -> None:
+def paint(data: Json, out: Screen) -> None:
     """The rules that sessions go by, what was made, and, if one is missing, the directories."""
     for rule in data["rules"]:
         if rule["sessions"]:
-            sessions = "1 session" if rule["sessions"] == 1 else f"{rule['sessions']} sessions"
-            out.print(
-                f"{rule['from']} → {rule['to']} ({rule['origin']}): {sessions}",
-                markup=False,
-                highlight=False,
-            )
+            number = counted(rule["sessions"], "session")
+            out.paragraph(Text(f"{rule['from']} → {rule['to']} ({rule['origin']}): {number}"))
     for path in data.get("created_dirs", ()):
-        out.print(f"made {path}", markup=False, highlight=False)
+        out.paragraph(Text(f"made {path}"))
     directories = data.get("directories", ())
     if any(one["proposals"] for one in directories):
         _directories(directories, out)
 
 
-def _directories(directories: list[Json], out: Console) -> None:
-    """Which directories are not here, and what may stand for them."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("directory", "sessions", "not here; perhaps", "because"):
-        table.add_column(title, justify="right" if title == "sessions" else "left", overflow="fold")
+def _directories(directories: list[Json], out: Screen) -> None:
+    """Which directories are not here, and the options that would have others stand for them."""
+    out.print("\nnot here, and what may stand for it:")
     for one in directories:
-        for number, proposal in enumerate(one["proposals"]):
-            first = number == 0
-            table.add_row(
-                escape(one["path"]) if first else "",
-                str(one["sessions"]) if first else "",
-                escape(f"--map-path {_quoted(proposal['map'])}"),
-                ", ".join(EVIDENCE[kind] for kind in proposal["evidence"]),
-            )
-    out.print()
-    out.print(table)
+        if not one["proposals"]:
+            continue
+        out.paragraph(Text(f"  {one['path']} ({counted(one['sessions'], 'session')})"), 4)
+        for proposal in one["proposals"]:
+            because = ", ".join(EVIDENCE[kind] for kind in proposal["evidence"])
+            option = f"`--map-path {_quoted(proposal['map'])}`"
+            out.paragraph(Text(f"    {option} ({because})"), 6)
 
 
 def _quoted(text: str) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from rich.text import Text
 
-from ..identify import short_id
 from ..model import Json
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from .screen import Screen
+from .table import Column, table
 
 COMMANDS = ("rebuild-sidecar", "replay-transactions-sidecar", "prune-invalid-mappings")
 
@@ -21,7 +19,7 @@ REASONS = {
 STYLES = {"added": "green", "removed": "red", "changed": "cyan"}
 
 
-def changes(data: Json, out: Console) -> None:
+def changes(data: Json, out: Screen) -> None:
     """What becomes, or became, of each mapping, and of sidecars that are damaged or ill written."""
     if not data["changes"]:
         out.print("The sidecars say it so already.")
@@ -29,7 +27,7 @@ def changes(data: Json, out: Console) -> None:
     _mappings(data["changes"], out)
     for change in data["changes"]:
         if change["damage"] is not None:
-            out.print(f"damaged: {change['damage']}", markup=False, highlight=False)
+            out.paragraph(Text(f"damaged: {change['damage']}"))
         elif not change["mappings"]:
             out.print(f"written anew, saying the same: sidecar {change['lineage_id']}")
     _differences(data["changes"], out)
@@ -37,37 +35,26 @@ def changes(data: Json, out: Console) -> None:
         out.print(f"\ntransaction {data['transaction_id']}", highlight=False)
 
 
-def _mappings(found: list[Json], out: Console) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("lineage", "session", "local session", "mapping"):
-        table.add_column(title, no_wrap=True)
-    table.add_column("because")
+def _mappings(found: list[Json], out: Screen) -> None:
+    lineage, who, here = Column("lineage", drop=3), Column("session"), Column("local session")
+    what, failed, why = Column("mapping"), Column("", drop=2), Column("because", drop=1)
     for change in found:
-        failed = " [red](failed)[/]" if change.get("result") == "failed" else ""
         for mapping in change["mappings"]:
-            kind = mapping["change"]
-            table.add_row(
-                change["lineage_id"][:8],
-                short_id(mapping["origin_session_id"]),
-                short_id(mapping["local_session_id"]),
-                f"[{STYLES[kind]}]{kind}[/]{failed}",
-                REASONS[mapping["reason"]],
-            )
-    if table.row_count:
-        out.print(table)
+            lineage.add(change["lineage_id"][:8])
+            who.add(out.short(mapping["origin_session_id"]))
+            here.add(out.short(mapping["local_session_id"]))
+            what.add(mapping["change"], STYLES[mapping["change"]])
+            failed.add("failed" if change.get("result") == "failed" else "", "red")
+            why.add(REASONS[mapping["reason"]])
+    if who.cells:
+        table([lineage, who, here, what, failed, why], out)
 
 
-def _differences(found: list[Json], out: Console) -> None:
+def _differences(found: list[Json], out: Screen) -> None:
     """The values of changed mappings, before and after."""
     for change in found:
         for mapping in change["mappings"]:
-            about = short_id(mapping["local_session_id"])
+            about = out.short(mapping["local_session_id"])
             for place, sides in mapping.get("differences", {}).items():
-                out.print(
-                    f"{about} {place}: {sides['before']!r} becomes {sides['after']!r}",
-                    markup=False,
-                    highlight=False,
-                    soft_wrap=True,
-                )
+                told = f"{sides['before']!r} becomes {sides['after']!r}"
+                out.paragraph(Text(f"{about} {place}: {told}"))

@@ -8,7 +8,7 @@ from ..model import Json
 from .parts import STYLES
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from .screen import Screen
 
 WHAT = {
     "new": "not in this home",
@@ -18,7 +18,7 @@ WHAT = {
 }
 
 
-def skills(found: list[Json], out: Console, *, with_diff: bool) -> None:
+def skills(found: list[Json], out: Screen, *, with_diff: bool) -> None:
     """What skills there are, how they differ from the home's, and what is done with them."""
     if not found:
         return
@@ -31,7 +31,7 @@ def skills(found: list[Json], out: Console, *, with_diff: bool) -> None:
         out.print("none is installed without --with-skills", highlight=False)
 
 
-def _skill(skill: Json, out: Console, *, with_diff: bool) -> None:
+def _skill(skill: Json, out: Screen, *, with_diff: bool) -> None:
     from rich.markup import escape
 
     outcome = skill.get("result") or skill["action"]

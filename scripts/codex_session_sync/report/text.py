@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
 
-from ..identify import short_id
+from rich.text import Text
+
 from ..model import Json, Notice
-from ..policy import MEANING
 from . import (
-    diff_text,
     explain_text,
     have_text,
     health_text,
     lineage_text,
     pack_text,
-    places_text,
     rebuild_index_text,
+    sessions_text,
     sidecars_text,
+    summary_text,
     transactions_text,
     verify_text,
 )
-from .envelope import Report
-from .parts import STYLES, base, harmless
+from .envelope import Gathered, Problem, Report
+from .parts import counted, harmless
+from .screen import Screen
 from .skills_text import skills
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 _CLOSING = {
     "dry_run": "[bold]Nothing was written.[/] Add --execute to do this.",
@@ -38,177 +35,76 @@ _TOLD = {
     for command in ("adopt", "pack", "verify", "recover", "rollback", *sidecars_text.COMMANDS)
 }
 """Reports that say all by themselves."""
-_AS_IT_IS = ("demo", "have", "lineage", "show-transaction")
+_AS_IT_IS = ("completion", "demo", "have", "lineage", "show-transaction")
 """Commands whose reports have no text of others, or make it harmless themselves."""
 
 
-def render(report: Report, out: Console, err: Console) -> None:
+def render(report: Report, out: Screen, err: Screen) -> None:
     """Print a report: what was found or done on ``out``, warnings and errors on ``err``."""
-    painter = _PAINTERS.get(report.command)
-    if painter is not None and (report.data or report.status != "error"):
-        data = report.data if report.command in _AS_IT_IS else harmless(report.data)
-        painter(data, out)
-        if report.command in ("inspect-package", "sync"):
-            skills(data["skills"], out, with_diff=report.diff_skills)
+    told = (*report.warnings, *report.errors)
+    ids = [one.session_id for one in told]
+    ids += [i for one in told if isinstance(one, Gathered) for i in one.session_ids]
+    for screen in (out, err):
+        screen.about(report.data, ids)
+    if report.command in _PAINTERS and (report.data or report.status != "error"):
+        _painted(report, out)
         closing = _CLOSING.get(report.status)
         if closing is not None and (report.command, report.status) not in _TOLD:
             out.print(closing, highlight=False)
-    for code, message, about in _gathered(report.warnings):
-        _tell(err, "[yellow]warning[/]", code, about, message)
+    for code, message, about in _gathered(report.warnings, err):
+        _tell(err, "warning", "yellow", f"[{code}] {about}{message}")
     for problem in report.errors:
-        about = short_id(problem.session_id) if problem.session_id else ""
-        _tell(err, "[red]error[/]", problem.code, about, problem.message)
+        about = _about(_concerned(problem), _number(problem), err)
+        _tell(err, "error", "red", f"[{problem.code}] {about}{problem.message}")
         if problem.hint:
-            err.print(f"  → {harmless(problem.hint)}", markup=False, highlight=False, style="dim")
+            err.paragraph(Text(f"  → {harmless(problem.hint)}", "dim"), 4)
 
 
-def _gathered(warnings: Sequence[Notice]) -> Iterator[tuple[str, str, str]]:
+def _painted(report: Report, out: Screen) -> None:
+    as_it_is = report.command in _AS_IT_IS
+    data = report.data if as_it_is else harmless(report.data)
+    if report.compact:
+        summary_text.paint(data, out, report.command)
+        return
+    _PAINTERS[report.command](data, out)
+    if report.command in ("inspect-package", "sync"):
+        skills(data["skills"], out, with_diff=report.diff_skills)
+
+
+def _gathered(warnings: Sequence[Notice | Problem], err: Screen) -> Iterator[tuple[str, str, str]]:
     """Code, message and the sessions concerned: warnings that say the same are told once."""
     sessions: dict[tuple[str, str], list[str]] = {}
+    numbers: dict[tuple[str, str], int] = {}
     for one in warnings:
-        found = sessions.setdefault((one.code, one.message), [])
-        found += [one.session_id] if one.session_id else []
+        key = (one.code, one.message)
+        sessions.setdefault(key, []).extend(_concerned(one))
+        numbers[key] = numbers.get(key, 0) + _number(one)
     for (code, message), ids in sessions.items():
-        shown = ", ".join(map(short_id, ids[:3]))
-        more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
-        yield code, message, shown + more
+        yield code, message, _about(ids, numbers[code, message], err)
 
 
-def _tell(err: Console, kind: str, code: str, about: str, message: str) -> None:
-    from rich.markup import escape
-
-    told = harmless(f"{about}: {message}" if about else message)
-    err.print(f"{kind} \\[{code}] {escape(told)}", highlight=False, soft_wrap=True)
-
-
-def _sessions(data: Json, out: Console) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    package = data["package"]
-    out.print(
-        f"[bold]{escape(base(package['source']))}[/] · {package['kind']} in a "
-        f"{package['container']} · "
-        f"{_counted(package['sessions'], 'session')}",
-        highlight=False,
-    )
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    executed = any("result" in session for session in data["sessions"])
-    for title in ("session", "what it is", "turns", "class", "result" if executed else "action"):
-        table.add_column(
-            title,
-            justify="right" if title == "turns" else "left",
-            no_wrap=title != "what it is",
-            overflow="ellipsis" if title == "what it is" else "fold",
-        )
-    table.columns[1].no_wrap = True
-    table.columns[1].ratio = 1
-    for session in data["sessions"]:
-        outcome = session.get("result") or session["action"]
-        kind = session["classification"]
-        reason = _aside(session)
-        table.add_row(
-            short_id(session["session_id"]),
-            _title(session),
-            str(session.get("turns", "")),
-            f"[{STYLES.get(kind, '')}]{kind}[/]",
-            f"[{STYLES.get(outcome, 'default')}]{outcome}[/]{reason}",
-        )
-    out.print(table)
-    total = ", ".join(f"{n} {kind}" for kind, n in data["counts"]["classification"].items())
-    out.print(f"\n{total}", highlight=False)
-    _branches(data["sessions"], out)
-    _differences(data["sessions"], out)
-    _removed(data["sessions"], out)
-    places_text.paint(data, out)
-    _forms(data, out)
-    for found in data.get("diff", ()):
-        diff_text.paint(found, out)
-    if data.get("transaction_id"):
-        out.print(f"transaction {data['transaction_id']}", highlight=False)
+def _concerned(item: Notice | Problem) -> Sequence[str]:
+    if isinstance(item, Gathered):
+        return item.session_ids
+    return (item.session_id,) if item.session_id else ()
 
 
-def _aside(session: Json) -> str:
-    """What is worth telling of an action beside its name."""
-    if session["reason"] in ("local_ahead", "taken_back"):
-        return f" ({session['reason']})"
-    if session["action"] == "fast_forward" and session["relation"] != "incoming_ahead":
-        return f" ({', '.join(session.get('follows', ()))} only)"
-    return ""
+def _number(item: Notice | Problem) -> int:
+    return item.count if isinstance(item, Gathered) else 1
 
 
-def _branches(sessions: list[Json], out: Console) -> None:
-    """What branches part from."""
-    for session in sessions:
-        local = session.get("local")
-        if session.get("branch_of") and local:
-            common = session["entries"]["common"]
-            out.print(
-                f"{short_id(session['local_session_id'])} is a branch of "
-                f"{short_id(session['branch_of'])} "
-                f"“{local['name'] or local['first_user_message'] or ''}” "
-                f"after {_counted(common, 'common entry', 'common entries')}",
-                markup=False,
-                highlight=False,
-            )
+def _about(ids: Sequence[str], number: int, err: Screen) -> str:
+    if not ids:
+        return ""
+    shown = ", ".join(map(err.short, ids[:3]))
+    return shown + (f" and {number - 3} more: " if number > 3 else ": ")
 
 
-def _differences(sessions: list[Json], out: Console) -> None:
-    """Names and the like that follow the source, and those that were changed on both sides."""
-    for session in sessions:
-        about = short_id(session["session_id"])
-        for key, value in session.get("follows", {}).items():
-            out.print(f"{about} {key}: becomes {value!r}", markup=False, highlight=False)
-        for key, sides in session.get("differs", {}).items():
-            out.print(
-                f"{about} {key}: stays {sides['local']!r}; the package has {sides['incoming']!r}",
-                markup=False,
-                highlight=False,
-            )
+def _tell(err: Screen, kind: str, style: str, told: str) -> None:
+    err.paragraph(Text.assemble((kind, style), " ", harmless(told)))
 
 
-def _counted(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
-def _removed(sessions: list[Json], out: Console) -> None:
-    """What the policy takes away from sessions, if anything, those that lose the same together."""
-    found: dict[tuple[str, ...], list[str]] = {}
-    for session in sessions:
-        if session.get("removed"):
-            found.setdefault(tuple(session["removed"]), []).append(session["session_id"])
-    if not found:
-        return
-    out.print(
-        "taken away, so that nothing acts unasked (--trust-package keeps it):", highlight=False
-    )
-    for kinds, ids in found.items():
-        who = ", ".join(short_id(i) for i in ids[:3]) + (
-            f" and {n} more" if (n := len(ids) - 3) > 0 else ""
-        )
-        out.print(
-            f"  {who}: {'; '.join(MEANING.get(k, k) for k in kinds)}",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-def _forms(data: Json, out: Console) -> None:
-    """Which sessions are put into another form, and for which Codex."""
-    converted = [session for session in data["sessions"] if session.get("written_as")]
-    if converted:
-        home = data["home"]
-        signs = {"database": home["database"], "installed": home["codex"]}
-        told = ", ".join(f"{sign} {value}" for sign, value in signs.items() if value)
-        out.print(
-            f"{len(converted)} of them in the legacy form, since the Codex of this home does not "
-            f"read paginated sessions ({told})",
-            markup=False,
-            highlight=False,
-        )
-
-
-def _demo(data: Json, out: Console) -> None:
+def _demo(data: Json, out: Screen) -> None:
     for number, step in enumerate(data["steps"], 1):
         out.print(f"[bold cyan]{number}. {step['title']}[/]")
         out.print(step["meaning"], highlight=False)
@@ -221,18 +117,16 @@ def _demo(data: Json, out: Console) -> None:
         out.print("The home of this demonstration is gone again; your own was not touched.")
 
 
-def _title(session: Mapping[str, str | None]) -> str:
-    from rich.markup import escape
-
-    return escape(session.get("title") or "")
+def _completion(data: Json, out: Screen) -> None:
+    out.file.write(data["script"] + "\n")
 
 
-def _recovered(data: Json, out: Console) -> None:
+def _recovered(data: Json, out: Screen) -> None:
     if not data["transactions"]:
         out.print("No transaction was interrupted.")
     for item in data["transactions"]:
         out.print(
-            f"{item['transaction_id']}: {_counted(len(item['sessions_kept']), 'session')} kept, "
+            f"{item['transaction_id']}: {counted(len(item['sessions_kept']), 'session')} kept, "
             f"{len(item['sessions_undone'])} undone",
             highlight=False,
         )
@@ -241,9 +135,9 @@ def _recovered(data: Json, out: Console) -> None:
                 out.print(f"  skill {name}: {word}", markup=False, highlight=False)
 
 
-_PAINTERS: dict[str, Callable[[Json, Console], None]] = {
-    "inspect-package": _sessions,
-    "sync": _sessions,
+_PAINTERS: dict[str, Callable[[Json, Screen], None]] = {
+    "inspect-package": sessions_text.paint,
+    "sync": sessions_text.paint,
     "pack": pack_text.paint,
     "have": have_text.paint,
     "list-transactions": transactions_text.transactions,
@@ -257,5 +151,6 @@ _PAINTERS: dict[str, Callable[[Json, Console], None]] = {
     "verify": verify_text.paint,
     "explain": explain_text.paint,
     "demo": _demo,
+    "completion": _completion,
     **dict.fromkeys(sidecars_text.COMMANDS, sidecars_text.changes),
 }

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from rich.text import Text
 
-from ..identify import short_id
 from ..model import Json
-from .parts import STYLES, base, harmless
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from .parts import LEFT_OUT, STYLES, base, harmless
+from .screen import Screen
+from .table import WANTED, Column, table
 
 EFFECTS = {
     "remove": "goes out of the home",
@@ -26,30 +24,26 @@ STATES = {
 }
 
 
-def transactions(data: Json, out: Console) -> None:
+def transactions(data: Json, out: Screen) -> None:
     """The list of transactions."""
-    from rich.markup import escape
-    from rich.table import Table
-
     if not data["transactions"]:
         out.print("No transactions yet.")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("transaction", "kind", "status", "package", "counts"):
-        table.add_column(title, no_wrap=title not in ("package", "counts"))
+    which, age = Column("transaction"), Column("age", right=True, drop=4)
+    usual = all(item["status"] == "completed" for item in data["transactions"])
+    kind, status = Column("kind"), Column("status", drop=5 if usual else 1)
+    package, counts = Column("package", drop=3, gives=14), Column("counts", gives=20)
     for item in data["transactions"]:
-        status = item["status"]
-        table.add_row(
-            item["transaction_id"],
-            item["kind"],
-            f"[{STYLES.get(status, '')}]{status}[/]",
-            escape(base((item["package"] or {}).get("source", ""))),
-            ", ".join(f"{n} {what}" for what, n in item["counts"].items()),
-        )
-    out.print(table)
+        which.add(item["transaction_id"])
+        age.add(out.age(item["created_at"]))
+        kind.add(item["kind"])
+        status.add(item["status"], STYLES.get(item["status"], ""))
+        package.add(base((item["package"] or {}).get("source", "")))
+        counts.add(", ".join(f"{n} {what}" for what, n in item["counts"].items()))
+    table([which, age, kind, status, package, counts], out)
 
 
-def transaction(data: Json, out: Console) -> None:
+def transaction(data: Json, out: Screen) -> None:
     """One transaction: its sessions, who holds what now, and each change."""
     operations = data["transaction"]["operations"]
     item = harmless({k: v for k, v in data["transaction"].items() if k != "operations"})
@@ -61,100 +55,91 @@ def transaction(data: Json, out: Console) -> None:
     _sessions(item["sessions"], out)
     for skill in item.get("skills", ()):
         now = STATES[skill["now"]["state"]] if "now" in skill else ""
-        out.print(f"skill {skill['name']}: {skill['result']} {now}", markup=False, highlight=False)
+        out.paragraph(Text(f"skill {skill['name']}: {skill['result']} {now}".rstrip()))
     out.print()
     # Of their texts the length is told, and counted as they are.
     _changes(operations, out)
     _rows(harmless(operations), out)
 
 
-def rollback(data: Json, out: Console) -> None:
+def rollback(data: Json, out: Screen) -> None:
     """What undoing a transaction does, or did, to each of its sessions."""
-    from rich.markup import escape
-    from rich.table import Table
-
     out.print(f"rolling back [bold]{data['transaction_id']}[/]", highlight=False)
     for skill in data.get("skills", ()):
         outcome = skill.get("result") or skill["action"]
         told = skill["reason"] or EFFECTS[skill["effect"]]
-        out.print(f"skill {skill['name']}: {outcome}; it {told}", markup=False, highlight=False)
-    if not data["sessions"]:
-        if not data.get("skills"):
-            out.print("It changed no session.")
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    executed = any("result" in session for session in data["sessions"])
-    for title in ("session", "name", "was", "result" if executed else "action"):
-        table.add_column(title, no_wrap=True, overflow="ellipsis" if title == "name" else "fold")
-    table.add_column("")
-    for session in data["sessions"]:
-        outcome = session.get("result") or session["action"]
-        table.add_row(
-            short_id(session["local_session_id"]),
-            escape(session["name"] or ""),
-            session["did"],
-            f"[{STYLES.get(outcome, 'default')}]{outcome}[/]",
-            session["reason"] or EFFECTS[session["effect"]],
-        )
-    out.print(table)
+        out.paragraph(Text(f"skill {skill['name']}: {outcome}; it {told}"))
+    if data.get("left_out"):
+        out.print(LEFT_OUT.format(data["left_out"]), highlight=False)
+    elif not data["sessions"] and not data.get("skills"):
+        out.print("It changed no session.")
+    if data["sessions"]:
+        _undone(data["sessions"], out)
     if data.get("rollback_transaction_id"):
         out.print(f"\ntransaction {data['rollback_transaction_id']}", highlight=False)
 
 
-def _sessions(sessions: list[Json], out: Console) -> None:
-    from rich.table import Table
+def _undone(sessions: list[Json], out: Screen) -> None:
+    executed = any("result" in session for session in sessions)
+    who, name, was = Column("session"), Column("name", gives=WANTED), Column("was", drop=2)
+    outcome, effect = Column("result" if executed else "action"), Column("", drop=1)
+    for session in sessions:
+        done = session.get("result") or session["action"]
+        who.add(out.short(session["local_session_id"]))
+        name.add(session["name"] or "")
+        was.add(session["did"])
+        outcome.add(done, STYLES.get(done, ""))
+        effect.add(session["reason"] or EFFECTS[session["effect"]])
+    table([who, name, was, outcome, effect], out)
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("session", "local session", "class", "result", "now"):
-        table.add_column(title, no_wrap=title != "now")
+
+def _sessions(sessions: list[Json], out: Screen) -> None:
+    who, here = Column("session"), Column("local session", drop=2)
+    name, kind = Column("name", gives=WANTED), Column("class", drop=1)
+    outcome, state = Column("result"), Column("now")
     for session in sessions:
         now = session.get("now")
-        table.add_row(
-            short_id(session["session_id"]),
-            short_id(session["local_session_id"] or ""),
-            session["classification"] or "",
-            session["result"] or "",
-            STATES[now["state"]] if now else "",
-        )
-    out.print(table)
+        who.add(out.short(session["session_id"]))
+        here.add(out.short(session["local_session_id"]))
+        name.add(session.get("name") or "")
+        kind.add(session["classification"] or "", STYLES.get(session["classification"], ""))
+        outcome.add(session["result"] or "", STYLES.get(session["result"], ""))
+        state.add(STATES[now["state"]] if now else "")
+    table([who, here, name, kind, outcome, state], out)
     for session in sessions:
         now = session.get("now") or {}
         if now.get("message"):
-            about = short_id(session["local_session_id"])
-            out.print(f"{about}: {now['message']}", markup=False, highlight=False)
+            out.paragraph(Text(f"{out.short(session['local_session_id'])}: {now['message']}"))
 
 
-def _changes(operations: list[Json], out: Console) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("state", "change", "where"):
-        table.add_column(title, overflow="fold")
+def _changes(operations: list[Json], out: Screen) -> None:
+    state, change = Column("state"), Column("change")
+    where = Column("where", gives=WANTED, middle=True)
     for operation in operations:
-        table.add_row(operation["state"], operation["kind"], escape(harmless(_place(operation))))
-    out.print(table)
+        state.add(operation["state"])
+        change.add(operation["kind"])
+        where.add(harmless(_place(operation)))
+    table([state, change, where], out)
 
 
-def _rows(operations: list[Json], out: Console) -> None:
+def _rows(operations: list[Json], out: Screen) -> None:
     """The columns of rows that were changed, before and after."""
-    from rich.markup import escape
-    from rich.table import Table
-
     changed = [operation for operation in operations if operation.get("changes")]
     if not changed:
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("row", "column", "before", "after"):
-        table.add_column(title, overflow="fold")
+    row, column = Column("row", drop=1), Column("column")
+    before, after = Column("before", gives=WANTED, middle=True), Column("after", gives=WANTED)
+    after.middle = True
     for operation in changed:
-        about = f"{operation['table']} {short_id(_key(operation))}"
-        for column, sides in sorted(operation["changes"].items()):
-            before, after = (escape(str(sides[side])) for side in ("before", "after"))
-            table.add_row(about, escape(column), before, after)
+        about = f"{operation['table']} {out.short(_key(operation))}"
+        for name, sides in sorted(operation["changes"].items()):
+            row.add(about)
+            column.add(name)
+            before.add(str(sides["before"]))
+            after.add(str(sides["after"]))
             about = ""
     out.print()
-    out.print(table)
+    table([row, column, before, after], out)
 
 
 def _place(operation: Json) -> str:

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from ..identify import short_id
 from ..model import Json
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-_STYLES = {"same": "green", "busy": "yellow"}
+from .parts import STYLES
+from .screen import Screen
+from .table import Column, table
 
 
-def paint(data: Json, out: Console) -> None:
+def paint(data: Json, out: Screen) -> None:
     """Print what Codex makes of the sessions: those that are as they should be only counted."""
-    from rich.table import Table
-
     sessions = data["sessions"]
-    if not sessions:
+    if not sum(data["counts"].values()):
         out.print("No session of this home was synced.")
         return
     same, archived = (data["counts"].get(verdict, 0) for verdict in ("same", "archived"))
     out.print(
-        f"Codex lists and opens {same} of {len(sessions)}, and shows what the transcripts have.",
+        f"Codex lists and opens {same} of {sum(data['counts'].values())}, and shows what the "
+        "transcripts have.",
         highlight=False,
     )
     if archived:
         out.print(f"{archived} more it lists as archived, and does not show until taken out.")
-    table = Table(box=None, pad_edge=False, show_header=False)
+    who, verdict = Column("session"), Column("verdict")
     for session in sessions:
-        verdict = session["verdict"]
-        if verdict not in ("same", "archived"):
-            style = _STYLES.get(verdict, "red")
-            table.add_row(short_id(session["session_id"]), f"[{style}]{verdict}[/]")
-    if table.row_count:
-        out.print(table)
+        if session["verdict"] not in ("same", "archived"):
+            who.add(out.short(session["session_id"]))
+            verdict.add(session["verdict"], STYLES.get(session["verdict"], ""))
+    if who.cells:
+        table([who, verdict], out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -117,11 +117,16 @@ def newest(ledger: Ledger) -> str:
 
 
 def plan_rollback(
-    home: CodexHome, ledger: Ledger, transaction_id: str, only: Sequence[str] = ()
+    home: CodexHome,
+    ledger: Ledger,
+    transaction_id: str,
+    only: Sequence[str] = (),
+    progress: Callable[[int], Callable[[int], None]] | None = None,
 ) -> RollbackPlan:
     """What undoing a transaction, or what it did to ``only`` some sessions, comes to.
 
-    Reads the home and writes nothing. Raises HomeError, UsageError.
+    Reads the home and writes nothing. ``progress`` is told how many sessions there are, and gives
+    what is told of those that were looked at. Raises HomeError, UsageError.
     """
     deeds = _chosen(ledger.of(transaction_id), only)
     goals = home.goals_db if concern_goals(o for d in deeds for o in d.operations) else None
@@ -131,9 +136,12 @@ def plan_rollback(
             database = stack.enter_context(open_for_reading(home.state_db, goals))
         present = Present(home, database, [deed.local_id for deed in deeds])
         present.read()
-        sessions = [
-            one for found in _by_local(deeds) for one in _undoings(home, ledger, found, present)
-        ]
+        looked_at = progress(len(deeds)) if progress else None
+        sessions: list[SessionUndoing] = []
+        for found in _by_local(deeds):
+            sessions += _undoings(home, ledger, found, present)
+            if looked_at:
+                looked_at(len(found))
         _require_database(home, sessions, database)
         going = _removed(sessions)
         sessions = together([_unless_read_on(one, going, present) for one in sessions])
@@ -149,7 +157,10 @@ def _chosen(deeds: Sequence[Deed], only: Sequence[str]) -> list[Deed]:
     if not only:
         return list(deeds)
     ids = {i for deed in deeds for i in (deed.session_id, deed.local_id)}
-    wanted = {match_id(given, ids) for given in only}
+    names = {i: d.session.get("name") for d in deeds for i in (d.session_id, d.local_id)}
+    shown = f"`codex-session-sync show-transaction {deeds[0].transaction_id}`" if deeds else ""
+    unknown = f"{shown} lists the sessions of the transaction" if shown else "leave --session out"
+    wanted = {match_id(given, ids, names.get, unknown=unknown) for given in only}
     here = {deed.local_id for deed in deeds if wanted & {deed.session_id, deed.local_id}}
     return [deed for deed in deeds if deed.local_id in here]
 
@@ -214,7 +225,8 @@ def _obstacle(home: CodexHome, ledger: Ledger, deed: Deed, present: Present) -> 
         return Obstacle(
             "advanced_since",
             f"transaction {', '.join(later)} built on it, so it stays as it is",
-            hint=f"roll back {', then '.join(later)} first",
+            hint="first "
+            + ", then ".join(f"`codex-session-sync rollback {one} --execute`" for one in later),
         )
     try:
         found = examine(home, deed, left_by(deed.operations), present)
@@ -233,7 +245,7 @@ def _require_database(
         raise HomeError(
             "database_missing",
             f"{home.state_db}, whose rows must be undone, is gone",
-            hint="restore it from a backup, then run the same command again",
+            hint="restore it from a backup, then run `codex-session-sync AGAIN`",
         )
 
 

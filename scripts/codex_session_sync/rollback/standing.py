@@ -208,7 +208,11 @@ def obstacle_of(error: SyncError | OSError) -> Obstacle:
 
 def advanced(what: str) -> Obstacle:
     """``advanced_since``: the session is not as the transaction left it."""
-    return Obstacle("advanced_since", f"{what}, so it stays as it is")
+    return Obstacle(
+        "advanced_since",
+        f"{what}, so it stays as it is",
+        "what was done to it since stays; `codex-session-sync lineage ID` shows what it came to",
+    )
 
 
 def _newer_file(home: CodexHome, deed: Deed, left: Left, present: Present) -> Obstacle | None:
@@ -305,7 +309,7 @@ def _find(home: CodexHome, path: str, expected: Expected) -> Found | Obstacle:
         return Obstacle(
             "home_changed",
             f"{path}, which the transaction had kept, is gone",
-            hint="restore the journal from a backup",
+            hint="restore the journal from a backup, then run `codex-session-sync AGAIN`",
         )
     target = safe_join(home.path, path + COMPRESSED)
     file = rollout_file(target, target.name, 0, 0, archived=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count
@@ -56,9 +56,15 @@ class Unwinding:
     outcomes: tuple[Outcome, ...]
 
 
-def unwind(plan: RollbackPlan, home: CodexHome, ledger: Ledger) -> Unwinding:
+def unwind(
+    plan: RollbackPlan,
+    home: CodexHome,
+    ledger: Ledger,
+    progress: Callable[[int], None] | None = None,
+) -> Unwinding:
     """Undo what ``plan`` says; the caller holds the home's lock and made the plan under it.
 
+    ``progress`` is told of each session that is done with.
     Raises HomeError, InterruptedTransactionError.
     """
     journal = Journal(home.sync_dir)
@@ -85,6 +91,8 @@ def unwind(plan: RollbackPlan, home: CodexHome, ledger: Ledger) -> Unwinding:
             try:
                 for outcome in Unwinder(home, log, database, ledger).run(plan.undoable):
                     outcomes[outcome.undoing.deed.session_id] = outcome
+                    if progress:
+                        progress(1)
             finally:
                 log.manifest |= _skills(_in_order(plan, outcomes), ended=True)
     return Unwinding(log.transaction_id, _in_order(plan, outcomes))
@@ -238,7 +246,9 @@ def _in_order(plan: RollbackPlan, done: dict[str, Outcome]) -> tuple[Outcome, ..
     )
 
 
-_STOPPED = Obstacle("interrupted", "the run was interrupted before it")
+_STOPPED = Obstacle(
+    "interrupted", "the run was interrupted before it", "run `codex-session-sync AGAIN`"
+)
 
 
 def _journaled(one: SessionUndoing, outcome: Outcome | None) -> Json:

@@ -116,7 +116,7 @@ def plan_local(
     """
     adopting = _Adopting(home)
     here = list(adopting.local.rollouts.threads())
-    chosen = [match_id(given, here) for given in only]
+    chosen = [match_id(given, here, adopting.local.title) for given in only]
     if not only:
         chosen = here if every else [i for i in here if i in adopting.installed]
     found = []
@@ -280,7 +280,8 @@ class _Adopting:
             obstacle = Obstacle(
                 "sidecar_invalid",
                 sidecar.damage,
-                "`codex-session-sync rebuild-sidecar --execute` mends it; then adopt again",
+                "`codex-session-sync rebuild-sidecar --execute` mends it; then run "
+                "`codex-session-sync AGAIN`",
             )
             return replace(found, mapping=None, obstacle=obstacle)
         if any(is_known(pair) for pair in sidecar.mappings):
@@ -289,7 +290,11 @@ class _Adopting:
 
 
 _MAPPED = Obstacle("mapped_already", "a sidecar tells of it")
-_NOT_HERE = Obstacle("not_here", "no local session is the same; a sync brings it in")
+_NOT_HERE = Obstacle(
+    "not_here",
+    "no local session is the same",
+    "`codex-session-sync sync PKG --session ID` brings it in",
+)
 
 
 def _moment(transcript: Outline) -> Json:
@@ -308,10 +313,15 @@ def _parted(plan: SessionPlan) -> Obstacle:
     """Why a session is not linked with the local one that it met."""
     if plan.decision.relation is Relation.UNRELATED:
         return Obstacle(
-            "id_collision", plan.message or "", "it is another session; nothing is linked"
+            "id_collision",
+            plan.message or "",
+            "nothing is linked; `codex-session-sync sync PKG --session ID --on-collision "
+            "import-as-new` "
+            "imports it under a new id",
         )
     return Obstacle(
         "diverged",
         plan.message or "it and the local session went separate ways",
-        "sync the package: it becomes a branch beside the local one, with a mapping of its own",
+        "`codex-session-sync sync PKG --session ID` makes it a branch beside the local one, with a "
+        "mapping of its own",
     )

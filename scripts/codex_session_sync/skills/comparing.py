@@ -118,7 +118,8 @@ def _different(
         "refuse",
         "skill_differs",
         f"the home has another skill {skill.name!r} ({told.summary})",
-        "--diff-skills shows the difference; --replace-skills puts the package's in its place and "
+        "`codex-session-sync inspect-package PKG --diff-skills` shows the difference; "
+        "--replace-skills puts the package's in its place and "
         "keeps the home's with the transaction",
         told,
         scripts,

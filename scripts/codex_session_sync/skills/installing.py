@@ -128,7 +128,7 @@ def _require_same(folder: Path, plan: SkillPlan) -> None:
         raise PackageError(
             "package_changed",
             f"skill {plan.skill.name!r} changed while it was read",
-            hint="let the program that writes it finish, then run the same command again",
+            hint="let the program that writes it finish, then run `codex-session-sync AGAIN`",
         )
 
 
@@ -146,7 +146,8 @@ def in_order(plans: Sequence[SkillPlan], done: Iterable[SkillOutcome]) -> list[S
 def _not_written(plan: SkillPlan) -> SkillOutcome:
     if plan.writes:
         message = "the run was interrupted before it"
-        return SkillOutcome(plan, "failed", "interrupted", message)
+        hint = "run `codex-session-sync AGAIN`"
+        return SkillOutcome(plan, "failed", "interrupted", message, hint)
     if plan.action == "refuse":
         return SkillOutcome(plan, "refused", plan.reason, plan.message, plan.hint)
     return SkillOutcome(plan, "skipped")

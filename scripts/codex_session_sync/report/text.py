@@ -126,6 +126,8 @@ def _sessions(data: Json, out: Console) -> None:
         diff_text.paint(found, out)
     if data.get("transaction_id"):
         out.print(f"transaction {data['transaction_id']}", highlight=False)
+    if (data.get("verify") or {}).get("sessions"):
+        verify_text.paint(data["verify"], out)
 
 
 def _aside(session: Json) -> str:

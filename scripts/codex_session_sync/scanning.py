@@ -12,6 +12,7 @@ import zstandard
 
 from . import claims
 from .codex.inventory import invalid, open_rollout
+from .codex.items import text_of
 from .codex.rollout import (
     EVENT,
     META,
@@ -71,7 +72,7 @@ class Gathering:
                 "type": "item_completed",
                 "item": {"type": "UserMessage", "content": list(parts)},
             }:
-                self._note_user(_joined(parts), inherited)
+                self._note_user(text_of(parts), inherited)
             case {"type": "thread_settings_applied", "thread_settings": {"cwd": str(cwd)}} if cwd:
                 self.last_cwd = cwd
             case {
@@ -266,8 +267,3 @@ def is_beyond(part: Slice, line: Line, record: Json | None) -> bool:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def _joined(parts: list[Any]) -> str:
-    texts = [p["text"] for p in parts if isinstance(p, dict) and isinstance(p.get("text"), str)]
-    return "\n".join(texts)

@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from .codex.client import SOURCES, AppServer, CodexAnswerError, app_server
 from .codex.convert import Standing
 from .codex.home import CodexHome
 from .codex.inventory import read_head
+from .codex.items import text_of
 from .codex.rollout import EVENT
 from .errors import SessionError
 from .lineage.graph import ancestors_first, descent
@@ -205,16 +205,11 @@ def _message(item: Json) -> Iterator[Message]:
     """What an item says; Codex writes its kinds with a small letter where it answers."""
     match item:
         case {"type": "userMessage" | "UserMessage", "content": list(parts)}:
-            yield "user", _joined(parts)
+            yield "user", text_of(parts)
         case {"type": "agentMessage", "text": str(text)}:
             yield "agent", text
         case {"type": "AgentMessage", "content": list(parts)}:
-            yield "agent", _joined(parts)
-
-
-def _joined(parts: list[Any]) -> str:
-    texts = [p["text"] for p in parts if isinstance(p, dict) and isinstance(p.get("text"), str)]
-    return "\n".join(texts)
+            yield "agent", text_of(parts)
 
 
 def _difference(found: list[Message], expected: list[Message]) -> str:

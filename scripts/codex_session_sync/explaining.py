@@ -23,7 +23,6 @@ from .journal.log import Journal
 from .local import LocalSessions
 from .locks import codex_has_open
 from .model import Json, RolloutFile, Row, Transcript
-from .transcript import records
 
 
 class Effect(StrEnum):
@@ -299,10 +298,7 @@ class _Look:
             )
 
     def _end(self, transcript: Transcript) -> Iterator[Cause]:
-        last: Json = {}
-        for record in records(transcript):
-            last = record
-        if transcript.mode == "paginated" and "ordinal" not in last:
+        if transcript.mode == "paginated" and not transcript.facts.numbered_end:
             yield _cause(
                 "ordinal_missing",
                 self.session_id,

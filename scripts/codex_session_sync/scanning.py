@@ -51,6 +51,7 @@ class Gathering:
     reasoning_effort: str | None = None
     tokens: int = 0
     last_ordinal: int | None = None
+    numbered_end: bool = False
 
     def note(self, record: Json, *, inherited: bool) -> None:
         """Take in one record, of the session itself or of another that it continues."""
@@ -106,6 +107,7 @@ class Gathering:
             self.reasoning_effort,
             self.tokens,
             self.last_ordinal,
+            self.numbered_end,
         )
 
 
@@ -183,6 +185,7 @@ class _SliceReading:
 
     def _note(self, line: Line, record: Json) -> None:
         ordinal = record.get("ordinal")
+        self._pass.facts.numbered_end = isinstance(ordinal, int)
         if isinstance(ordinal, int):
             self._ordinal = self._pass.facts.last_ordinal = ordinal
         if is_entry(record):

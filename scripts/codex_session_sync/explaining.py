@@ -6,12 +6,12 @@ against the real program in ``tests/real_codex/test_explain.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from .codex.home import CodexHome, configured_providers, read_config
+from .codex.home import CodexHome, configured_providers, read_config, setting
 from .codex.inventory import read_head, resolve
 from .codex.rollout import base_name, history_mode
 from .codex.state_db import open_for_reading
@@ -257,7 +257,7 @@ class _Look:
 
     def _provider(self, head: Json) -> Iterator[Cause]:
         name = (self.row or {}).get("model_provider") or head.get("model_provider")
-        current = _chosen(read_config(self.home.path), "model_provider") or DEFAULT_PROVIDER
+        current = setting(read_config(self.home.path), "model_provider") or DEFAULT_PROVIDER
         known = configured_providers(self.home.path)
         if not isinstance(name, str) or name == current:
             return
@@ -338,11 +338,3 @@ class _Look:
 
 def _cause(code: str, session_id: str, effect: Effect, message: str, remedy: Remedy) -> Cause:
     return Cause(effect, Finding(code, message, session_id), remedy)
-
-
-def _chosen(config: Mapping[str, object], key: str) -> object:
-    """A setting, as the chosen profile has it or else the configuration itself."""
-    profiles, name = config.get("profiles"), config.get("profile")
-    profile = profiles.get(name) if isinstance(profiles, dict) else None
-    found = profile.get(key) if isinstance(profile, dict) else None
-    return config.get(key) if found is None else found

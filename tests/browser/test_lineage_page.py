@@ -97,6 +97,16 @@ def test_the_details_of_one(page: Page) -> None:
     assert page.locator(".row.chosen").count() == 1
 
 
+def test_what_of_a_transaction_was_rolled_back(page: Page) -> None:
+    """One session of a transaction was taken back, its other one stayed."""
+    page.locator(f'button[data-id="{GONE.id}"]').click()
+    details = page.locator("#details")
+    assert "imported from from-desk (rolled back since)" in details.inner_text()
+    page.get_by_role("button", name="Beans (from from-desk)").click()
+    assert "branched from from-desk" in details.inner_text()
+    assert "rolled back" not in details.inner_text()
+
+
 def test_searching_and_leaving_out(page: Page) -> None:
     page.fill("#search", "oven")
     assert shown(page) == [OVEN.id]

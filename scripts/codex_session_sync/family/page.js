@@ -25,7 +25,7 @@
   for (const node of data.nodes) kinds[node.kind].set(node.id, node);
   const of = (kind) => data.edges.filter((edge) => edge.kind === kind);
   const packageOf = new Map(of("applied").map((e) => [e.target, packages.get(e.source)]));
-  const undoneBy = new Map(of("rolls_back").map((e) => [e.target, e.source]));
+  const undoing = of("rolls_back");
   const marks = new Map([...sessions.keys()].map((id) => [id, []]));
   for (const edge of of("wrote")) {
     const done = transactions.get(edge.source);
@@ -315,7 +315,9 @@
     const up = data.edges.filter((e) => HOW[e.kind] && e.target === id && e.source !== id);
     const down = data.edges.filter((e) => HOW[e.kind] && e.source === id && e.target !== id);
     const done = marks.get(id).map(({ done: one, result }) => {
-      const from = packageOf.get(one.id), undone = undoneBy.get(one.id);
+      const from = packageOf.get(one.id);
+      const undone = undoing.some((e) => e.target === one.id
+        && marks.get(id).some((mark) => mark.done.id === e.source && mark.result === "undone"));
       const dot = sign(result);
       const words = `${day(time(one.created_at))} ${DID[result] || result}${from ? ` from ${from.name}` : ""}${undone ? " (rolled back since)" : ""}`;
       return [dot, words, document.createElement("br"), element("code", one.id)];

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -13,17 +12,11 @@ import pytest
 
 from builders import Session, write_snapshot
 from families import BEANS, CHILD, FORK, GONE, OLD, OVEN, grown_home
+from make_pictures import browser
 from workbench import add_rows, call, make_database
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-
-
-def browser() -> str | None:
-    """A browser of this machine that can be driven."""
-    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +85,8 @@ def test_the_details_of_one(page: Page) -> None:
     details.get_by_role("link", name="Beans").click()
     assert details.locator("h2").inner_text() == "Beans"
     told = details.inner_text()
-    assert "imported from from-attic" in told
-    assert "continued from from-laptop" in told
+    assert "imported from attic" in told
+    assert "continued from laptop" in told
     assert page.locator(".row.chosen").count() == 1
 
 
@@ -101,9 +94,9 @@ def test_what_of_a_transaction_was_rolled_back(page: Page) -> None:
     """One session of a transaction was taken back, its other one stayed."""
     page.locator(f'button[data-id="{GONE.id}"]').click()
     details = page.locator("#details")
-    assert "imported from from-desk (rolled back since)" in details.inner_text()
-    page.get_by_role("button", name="Beans (from from-desk)").click()
-    assert "branched from from-desk" in details.inner_text()
+    assert "imported from desk (rolled back since)" in details.inner_text()
+    page.get_by_role("button", name="Beans (from desk)").click()
+    assert "branched from desk" in details.inner_text()
     assert "rolled back" not in details.inner_text()
 
 
@@ -209,9 +202,9 @@ def test_the_keys_of_the_page(page: Page) -> None:
 def test_packages_stand_over_what_they_did(page: Page) -> None:
     flags = page.locator("#axis .flag")
     assert [flag.inner_text() for flag in flags.all()][:3] == [
-        "from-attic",
-        "from-laptop",
-        "from-desk",
+        "attic",
+        "laptop",
+        "desk",
     ]
     marks = page.locator("#rows path.imported").first.bounding_box()
     flag = flags.first.bounding_box()
@@ -253,10 +246,10 @@ def hundred(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = folder / "home"
     home.mkdir()
     add_rows(make_database(home), [])
-    package = write_snapshot(folder / "from-attic", sessions)
+    package = write_snapshot(folder / "attic", sessions)
     options = ("--execute", "--no-prime", "--codex-home", home)
     assert call("sync", package, *options).exit_code == 0
-    more = write_snapshot(folder / "from-laptop", [one.say("And?") for one in sessions[::7]])
+    more = write_snapshot(folder / "laptop", [one.say("And?") for one in sessions[::7]])
     assert call("sync", more, *options).exit_code == 0
     out = folder / "lineage.html"
     assert call("lineage", "--format", "html", "-o", out, "--codex-home", home).exit_code == 0

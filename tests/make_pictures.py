@@ -131,7 +131,7 @@ class _Terminal(Console):
 
 def words(picture: str) -> str:
     """The text of a picture."""
-    return html.unescape(re.sub(r"<[^>]*>", "\n", picture))
+    return html.unescape(re.sub(r"<[^>]*>", "\n", picture)).replace("\xa0", " ")
 
 
 def _picture(arguments: Sequence[str], chapter: str | None = None) -> str:

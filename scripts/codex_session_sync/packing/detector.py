@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import ipaddress
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -109,14 +108,18 @@ def _is_real_login(password: bytes, behind: bytes) -> bool:
 def _scanner() -> Scanner:
     """The library at work, once a process: its rules take a moment. Raises ImportError."""
     library = importlib.import_module("kingfisher_sdk")
-    folder = _rule_cache()
+    folder = rule_cache(Path(library.__file__ or ""))
     rules = library.Rules([OWN_RULES], cache=folder is not None, cache_dir=folder)
     scanner: Scanner = library.Scanner(rules, base64=False, redact=True)
     return scanner
 
 
-def _rule_cache() -> Path | None:
-    """Where prepared rules are kept: with the environment's other files, else nowhere."""
-    if sys.prefix == sys.base_prefix:
-        return None
-    return Path(sys.prefix) / "share" / "codex-session-sync" / "rules"
+def rule_cache(library: Path) -> Path | None:
+    """Where prepared rules are kept: in the environment that the library lies in, else nowhere.
+
+    The launcher borrows an environment without running its Python, so ``sys.prefix`` is another.
+    """
+    for folder in library.parents:
+        if (folder / "pyvenv.cfg").is_file():
+            return folder / "share" / "codex-session-sync" / "rules"
+    return None

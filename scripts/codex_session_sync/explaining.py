@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .codex.capability import last_migration
 from .codex.home import CodexHome
 from .codex.state_db import open_for_reading
 from .health.finding import Finding, Remedy
@@ -45,11 +46,12 @@ def explain(home: CodexHome, given: str) -> Explanation:
     with open_for_reading(home.state_db) as database:
         rows = {str(row["id"]): row for row in database.rows("threads")} if database else {}
         has_database = database is not None
+        migration = last_migration(database) if database is not None else None
     local = LocalSessions(home)
     here = {*rows, *local.rollouts.threads()}
     past = _past(home)
     session_id = match_id(given, here | past.keys())
-    looked = Look(home, local, session_id, rows.get(session_id), has_database)
+    looked = Look(home, local, session_id, rows.get(session_id), has_database, migration)
     causes = list(looked.causes())
     if not causes:
         causes = [_gone(session_id, past[session_id])]

@@ -45,6 +45,9 @@ class Effect(StrEnum):
 
 DEFAULT_PROVIDER = "openai"
 
+PROFILES_REFUSED_FROM = 37
+"""The migration of 0.140.0, the first release known to refuse ``profile`` in the configuration."""
+
 LISTED_SOURCES = ("cli", "vscode")
 """By what the sessions were made that Codex's list has by default."""
 
@@ -77,6 +80,8 @@ class Look:
     session_id: str
     row: Row | None
     has_database: bool
+    migration: int | None
+    """The last migration of the database, which tells the release that works on the home."""
 
     def described(self) -> Json:
         """The session as reports have it."""
@@ -110,6 +115,7 @@ class Look:
             return
         yield from self._archived(tip)
         yield from self._in_database(tip, head)
+        yield from self._profile()
         yield from self._provider(head)
         yield from self._source(head)
         yield from self._words(transcript.facts)
@@ -215,6 +221,21 @@ class Look:
                 "row_unlike_transcript",
                 self.session_id,
                 f"its row says that it was made by {by_row!r}, its transcript by {made_by!r}",
+            )
+
+    def _profile(self) -> Iterator[Cause]:
+        name = read_config(self.home.path).get("profile")
+        takes_it = self.migration is not None and self.migration < PROFILES_REFUSED_FROM
+        if isinstance(name, str) and not takes_it:
+            yield _cause(
+                "profile_refused",
+                self.session_id,
+                Effect.PREVENTS,
+                f"config.toml chooses the profile {name!r}, and Codex opens no session then",
+                Remedy(
+                    f"take the line out, put [profiles.{name}] into {name}.config.toml beside it, "
+                    f"and start Codex with `--profile {name}`"
+                ),
             )
 
     def _provider(self, head: Json) -> Iterator[Cause]:

@@ -194,6 +194,13 @@ def configure(home: CodexHome) -> None:
     )
 
 
+def _profile(home: CodexHome, session: str) -> None:
+    config = home.home / "config.toml"
+    config.write_text(
+        'profile = "garden"\n' + config.read_text() + '\n[profiles.garden]\nmodel = "mock-model"\n'
+    )
+
+
 def _by_exec(home: CodexHome, session: str) -> None:
     change_head(home, session, source="exec")
 
@@ -361,6 +368,18 @@ def configured(patient: Patient) -> None:
     configure(patient.home)
 
 
+def without_profile(patient: Patient) -> None:
+    """Put it into a file of its own."""
+    config = patient.home.home / "config.toml"
+    text = config.read_text().removeprefix('profile = "garden"\n')
+    text, profile = text.split("[profiles.garden]\n")
+    config.write_text(text)
+    config.with_name("garden.config.toml").write_text(profile)
+    options = ("--profile", "garden", "exec", "resume", "--skip-git-repo-check")
+    assert "`--profile garden`" in patient.findings["profile_refused"]["remedy"]
+    assert patient.home.run(*options, patient.session, "hello").returncode == 0
+
+
 def move_double_away(patient: Patient) -> None:
     [other] = re.findall("lies at (.*):", patient.findings["transcript_doubled"]["message"])
     (patient.home.home / other).unlink()
@@ -429,6 +448,7 @@ ACCIDENTS = {
         how=DATABASE_ONLY,
     ),
     "other provider": accident(_other_provider, "provider_hidden"),
+    "profile": accident(_profile, "profile_refused", without_profile),
     "by exec": accident(_by_exec, "source_hidden"),
     "by mcp": accident(_by_mcp, "source_hidden"),
     "by others": accident(_by_others, "source_hidden"),
@@ -518,6 +538,15 @@ def test_a_database_that_is_damaged(synced: CodexHome, source: Source, tmp_path:
     assert "move it away" in found.envelope["errors"][0]["hint"]
     database.rename(tmp_path / "damaged")
     assert asked(synced, [session], tmp_path / "mended")[session] == (True, True)
+
+
+def test_a_profile_of_an_old_release(legacy_source: Source, tmp_path: Path) -> None:
+    """It is chosen as it was, and opens."""
+    session = legacy_source.made["legacy"].session_id
+    home = copy_home(legacy_source.home, tmp_path / "home")
+    _profile(home, session)
+    assert "profile_refused" not in codes(explained(home, session), "prevents")
+    assert asked(home, [session], tmp_path / "copy")[session][1]
 
 
 def test_a_damaged_database_is_replaced_by_codex(synced: CodexHome, source: Source) -> None:

@@ -19,9 +19,9 @@ def grown_home(folder: Path) -> Path:
     """The home at ``folder``/new; the packages that came into it lie beside it."""
     sessions = [BEANS, FORK, CHILD, OVEN, OLD]
     packages = [
-        write_snapshot(folder / "src", sessions),
-        write_snapshot(folder / "from-laptop", [BEANS.say("And lettuce?"), OVEN.say("And when?")]),
-        write_snapshot(folder / "from-desk", [BEANS.say("And chard?"), GONE]),
+        write_snapshot(folder / "attic", sessions),
+        write_snapshot(folder / "laptop", [BEANS.say("And lettuce?"), OVEN.say("And when?")]),
+        write_snapshot(folder / "desk", [BEANS.say("And chard?"), GONE]),
     ]
     add_rows(make_database(packages[0]), sessions)
     home = folder / "new"

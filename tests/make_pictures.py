@@ -6,6 +6,8 @@ bottom, in one folder and one home a page; what differs by ids and times alone i
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import io
 import os
@@ -20,7 +22,7 @@ from contextlib import chdir, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -33,6 +35,7 @@ from codex_session_sync.cli.main import cli
 from codex_session_sync.report.envelope import Report
 from codex_session_sync.report.screen import Screen
 from codex_session_sync.report.text import render
+from families import grown_home
 from workbench import add_rows, call, make_database
 
 ROOT = Path(__file__).parents[1]
@@ -40,11 +43,18 @@ PAGES = (ROOT / "README.md", ROOT / "references" / "cli.md")
 IMAGES = ROOT / "references" / "images"
 SAMPLES = ROOT / "scripts" / "codex_session_sync" / "sample"
 CARRIED = "from-laptop.tar.zst"
+CHAPTER = "Its sessions go on elsewhere"
+"""The chapter of the demo that is in its picture."""
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+WIDTH, HEIGHT = 1000, 500
+SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
+LINEAGE_DIGEST = "lineage.sha256"
+"""Of which page the pictures of ``lineage`` were made, as ``page_digest`` has it."""
 
 MOMENT = datetime(2026, 3, 9, 12, tzinfo=UTC)
 """When the commands are called, as far as ages tell: a week after the samples were made."""
 PAGE_COLUMNS = 100
-PICTURE_COLUMNS = 96
+PICTURE_COLUMNS = 100
 
 _LINKS = re.compile(r"\s*@font-face\s*{[^}]*}|\s*<!--.*?-->", re.DOTALL)
 _FONT = "Fira Code, monospace"
@@ -53,7 +63,8 @@ _FONTS_AT_HAND = "ui-monospace, Menlo, Consolas, monospace"
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _VARYING = re.compile(
     r"\d{8}T\d{12}Z(?:-[0-9a-f]{8})?|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z|codex-session-sync-demo-\w+"
-    r"|SHA-256 [0-9a-f]{64}|\d+(?:\.\d)? (?:bytes|[kM]B)"
+    r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z|\d{4}-\d\d-\d\d \d\d:\d\d"
+    r"|\w+ \w+ ago|SHA-256 [0-9a-f]{64}|\d+(?:\.\d)? (?:bytes|[kM]B)"
 )
 
 
@@ -111,7 +122,7 @@ def pictures(folder: Path) -> Iterator[tuple[str, str]]:
         carried(Path.cwd())
         yield "inspect.svg", _picture(["inspect-package", CARRIED])
     with terminal(folder / "demo", PICTURE_COLUMNS):
-        yield "demo.svg", _picture(["demo"])
+        yield "demo.svg", _picture(["demo"], CHAPTER)
 
 
 class _Terminal(Screen):
@@ -124,13 +135,17 @@ class _Terminal(Screen):
 
 def words(picture: str) -> str:
     """The text of a picture."""
-    return html.unescape(re.sub(r"<[^>]*>", "\n", picture))
+    return html.unescape(re.sub(r"<[^>]*>", "\n", picture)).replace("\xa0", " ")
 
 
-def _picture(arguments: Sequence[str]) -> str:
-    """A command and its output as a terminal shows them, as SVG."""
+def _picture(arguments: Sequence[str], chapter: str | None = None) -> str:
+    """A command and its output as a terminal shows them, as SVG; of a demo one chapter."""
     report = cli.main(list(arguments), standalone_mode=False)
     assert isinstance(report, Report)
+    if chapter is not None:
+        shown = [step for step in report.data["steps"] if step["chapter"] == chapter]
+        assert shown
+        report = replace(report, data={**report.data, "steps": shown})
     console = _Terminal(
         MOMENT,
         "/home/alice",
@@ -187,6 +202,57 @@ def _named(number: int, name: str) -> Session:
     return Session(number, name=name, start=60 * number)
 
 
+def lineage_page(folder: Path) -> Path:
+    """The page of ``lineage`` for a family, below ``folder``."""
+    home, out = grown_home(folder), folder / "lineage.html"
+    assert call("lineage", "--format", "html", "-o", out, "--codex-home", home).exit_code == 0
+    return out
+
+
+def page_digest(page: Path) -> str:
+    """The digest of a page, but for the times at which its family came to be."""
+    return hashlib.sha256(normal(page.read_text(encoding="utf-8")).encode()).hexdigest()
+
+
+def browser() -> str | None:
+    """A browser of this machine that can be driven."""
+    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
+
+
+def screenshots(page: Path, program: str) -> Iterator[tuple[str, bytes]]:
+    """Each picture of a page of ``lineage``: the file's name and its content, as WebP."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        for scheme in SCHEMES:
+            context = opened.new_context(
+                viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme, timezone_id="UTC"
+            )
+            shown = context.new_page()
+            shown.goto(page.as_uri())
+            shown.get_by_role("button", name="Beans", exact=True).click()
+            shown.wait_for_timeout(300)
+            how = {"format": "webp", "quality": 82}
+            taken = context.new_cdp_session(shown).send("Page.captureScreenshot", how)
+            yield f"lineage-{scheme}.webp", base64.b64decode(taken["data"])
+            context.close()
+        opened.close()
+
+
+def _photograph(page: Path) -> None:
+    """Make the pictures of the page anew, if it is another one than they show."""
+    known, digest = IMAGES / LINEAGE_DIGEST, page_digest(page)
+    if known.exists() and known.read_text("ascii").strip() == digest:
+        return
+    program = browser()
+    if program is None:
+        sys.exit("the page of lineage has changed: its pictures need chromium")
+    for name, picture in screenshots(page, program):
+        (IMAGES / name).write_bytes(picture)
+    known.write_text(f"{digest}\n", "ascii")
+
+
 def main() -> None:
     """Bring the pages and the pictures up to date."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -199,6 +265,8 @@ def main() -> None:
             known = target.read_text(encoding="utf-8") if target.exists() else ""
             if normal(words(known)) != normal(words(picture)):
                 target.write_text(picture, encoding="utf-8")
+        (Path(scratch) / "family").mkdir()
+        _photograph(lineage_page(Path(scratch) / "family"))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import io
 import sys
 import tarfile
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import zstandard
@@ -25,8 +26,9 @@ BEANS = (
     .say("Which beans climb?", "Runner beans and pole beans do; give them two metres.")
     .say("When do I sow them?", "After the last frost, in soil of at least ten degrees.")
 )
-DWARF = BEANS.fork(2).say(
-    "And if I have no poles?", "Then take dwarf beans; they stand by themselves."
+DWARF = replace(
+    BEANS.fork(2).say("And if I have no poles?", "Then take dwarf beans; they need none."),
+    name="Dwarf beans",
 )
 DEEP = BEANS.say("How deep?", "Three centimetres, eye down.")
 ROSES = Session(3, legacy=True, start=300, name="Roses").say(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
+from .codex.items import text_of
 from .codex.rollout import COMPACTED
 from .model import Json, SessionPlan, Transcript
 from .transcript import entries
@@ -90,7 +91,7 @@ def _said(kind: str, payload: Json) -> tuple[str, str]:
         return "compacted", str(payload.get("message") or "the conversation was compacted")
     match payload:
         case {"type": "message", "role": "user" | "assistant" as role, "content": list(parts)}:
-            text = _joined(parts)
+            text = _told(parts)
             return ("", "") if text.startswith(_ASIDE) else (str(role), text)
         case {"type": "function_call" | "custom_tool_call", "name": str(name)}:
             asked = payload.get("arguments") or payload.get("input") or ""
@@ -101,7 +102,7 @@ def _said(kind: str, payload: Json) -> tuple[str, str]:
             return "tool", f"search {query}"
         case {"type": "function_call_output" | "custom_tool_call_output"}:
             output = payload.get("output")
-            return "output", output if isinstance(output, str) else _joined(_contents(output))
+            return "output", output if isinstance(output, str) else _told(_contents(output))
     return "", ""
 
 
@@ -114,7 +115,6 @@ def _contents(output: Any) -> list[Any]:
     return []
 
 
-def _joined(parts: list[Any]) -> str:
-    texts = [p["text"] for p in parts if isinstance(p, dict) and isinstance(p.get("text"), str)]
+def _told(parts: list[Any]) -> str:
     images = sum(isinstance(p, dict) and p.get("type") == "input_image" for p in parts)
-    return " ".join([*texts, *["[image]"] * images])
+    return " ".join([text_of(parts), *["[image]"] * images])

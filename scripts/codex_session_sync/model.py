@@ -211,6 +211,8 @@ class Facts:
     reasoning_effort: str | None = None
     tokens: int = 0
     last_ordinal: int | None = None
+    numbered_end: bool = False
+    """Whether the last record has an ordinal."""
 
 
 @dataclass(frozen=True, slots=True)

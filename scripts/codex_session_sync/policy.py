@@ -13,7 +13,7 @@ from pathlib import PurePath
 
 import orjson
 
-from .codex.home import CodexHome, read_config
+from .codex.home import CodexHome, read_config, setting
 from .model import Json
 from .roots import Roots, local_roots, projects
 
@@ -168,10 +168,7 @@ def local_policy(home: CodexHome, *, trusted: bool) -> Policy:
     """The rules for this home: its configured approval policy, or Codex's default."""
     config = read_config(home.path)
     roots = local_roots(home.path, config)
-    chosen = config.get("approval_policy")
-    profiles, profile = config.get("profiles"), config.get("profile")
-    if isinstance(profiles, dict) and isinstance(profiles.get(profile), dict):
-        chosen = profiles[profile].get("approval_policy", chosen)
+    chosen = setting(config, "approval_policy")
     if isinstance(chosen, str):
         return Policy(chosen, trusted, roots=roots)
     if isinstance(chosen, dict):

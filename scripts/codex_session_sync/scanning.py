@@ -7,12 +7,13 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import zstandard
 
 from . import claims
 from .codex.inventory import invalid, open_rollout
+from .codex.items import text_of
 from .codex.rollout import (
     EVENT,
     META,
@@ -60,6 +61,7 @@ class Gathering:
     reasoning_effort: str | None = None
     tokens: int = 0
     last_ordinal: int | None = None
+    numbered_end: bool = False
 
     def note_turn_context(self, payload: Json) -> None:
         """Take in what a turn begins with."""
@@ -74,7 +76,7 @@ class Gathering:
                 if not inherited and 0 <= total < 1 << 63:
                     self.tokens = int(total)
             case "item_completed", {"item": {"type": "UserMessage", "content": list(parts)}}:
-                self._note_user(_joined(parts), inherited)
+                self._note_user(text_of(parts), inherited)
             case "user_message", {"message": str(text)}:
                 self._note_user(text, inherited)
             case "thread_settings_applied", {"thread_settings": {"cwd": str(cwd)}} if cwd:
@@ -105,6 +107,7 @@ class Gathering:
             self.reasoning_effort,
             self.tokens,
             self.last_ordinal,
+            self.numbered_end,
         )
 
 
@@ -237,6 +240,7 @@ class _SliceReading:
         facts, kind = pass_.facts, record["type"]
         end = pass_.size + line.offset + len(line.data)
         ordinal = record.get("ordinal")
+        facts.numbered_end = ordinal is not None
         if ordinal is not None:
             self._ordinal = facts.last_ordinal = ordinal
         if self._head is None:
@@ -361,8 +365,3 @@ def is_beyond(part: Slice, line: Line, record: Json | None) -> bool:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def _joined(parts: list[Any]) -> str:
-    texts = [p["text"] for p in parts if isinstance(p, dict) and isinstance(p.get("text"), str)]
-    return "\n".join(texts)

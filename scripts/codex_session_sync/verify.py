@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from .codex.client import SOURCES, AppServer, CodexAnswerError, app_server
 from .codex.convert import Standing
 from .codex.home import CodexHome
 from .codex.inventory import read_head
+from .codex.items import text_of
 from .codex.rollout import EVENT
 from .errors import SessionError
 from .lineage.graph import ancestors_first, descent
@@ -159,11 +159,21 @@ def _shown(server: AppServer, session_id: str, *, archived: bool) -> Iterator[Me
     except CodexAnswerError as error:
         if not error.unknown and not archived:
             raise
-        read = server.request("thread/read", {**asked, "includeTurns": True})
-        turns = read["thread"].get("turns") or []
+        turns = _read(server, asked, archived=archived)
     for turn in turns:
         for item in turn.get("items") or ():
             yield from _message(item)
+
+
+def _read(server: AppServer, asked: Json, *, archived: bool) -> list[Json]:
+    """The turns as releases have them that know no pages; the oldest read none of the archive."""
+    try:
+        found = server.request("thread/read", {**asked, "includeTurns": True})
+    except CodexAnswerError as error:
+        if archived and "not loaded" in error.message:
+            return []
+        raise
+    return found["thread"].get("turns") or []
 
 
 def said(transcript: Transcript) -> Iterator[Message]:
@@ -195,16 +205,11 @@ def _message(item: Json) -> Iterator[Message]:
     """What an item says; Codex writes its kinds with a small letter where it answers."""
     match item:
         case {"type": "userMessage" | "UserMessage", "content": list(parts)}:
-            yield "user", _joined(parts)
+            yield "user", text_of(parts)
         case {"type": "agentMessage", "text": str(text)}:
             yield "agent", text
         case {"type": "AgentMessage", "content": list(parts)}:
-            yield "agent", _joined(parts)
-
-
-def _joined(parts: list[Any]) -> str:
-    texts = [p["text"] for p in parts if isinstance(p, dict) and isinstance(p.get("text"), str)]
-    return "\n".join(texts)
+            yield "agent", text_of(parts)
 
 
 def _difference(found: list[Message], expected: list[Message]) -> str:

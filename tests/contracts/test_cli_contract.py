@@ -316,6 +316,8 @@ USAGE: list[tuple[tuple[str, ...], str, str]] = [
     (("sync", "PKG", "--session"), "sync", "usage"),
     (("sync", "PKG", "--no-such-option"), "sync", "usage"),
     (("sync", "PKG", "--codex-bin", "/no/such/codex"), "sync", "codex_bin_missing"),
+    (("sync", "PKG", "--verify"), "sync", "usage"),
+    (("sync", "PKG", "--execute", "--verify", "--no-prime"), "sync", "usage"),
     (("sync", "PKG", "--session", session_id(99)), "sync", "session_unknown"),
     (("sync", "PKG", "--session", session_id(99), "--execute"), "sync", "session_unknown"),
     (("sync", "PKG", "--session", ""), "sync", "session_unknown"),

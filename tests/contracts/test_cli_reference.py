@@ -160,3 +160,13 @@ def test_the_pictures_are_what_the_program_prints(tmp_path: Path) -> None:
         shown = (make_pictures.IMAGES / name).read_text(encoding="utf-8")
         now, then = make_pictures.words(picture), make_pictures.words(shown)
         assert make_pictures.normal(now) == make_pictures.normal(then), "run tests/make_pictures.py"
+
+
+def test_the_pictures_of_the_page_of_lineage_are_of_this_one(tmp_path: Path) -> None:
+    known = (make_pictures.IMAGES / make_pictures.LINEAGE_DIGEST).read_text("ascii").strip()
+    page = make_pictures.lineage_page(tmp_path)
+    assert make_pictures.page_digest(page) == known, "run tests/make_pictures.py"
+    for scheme in make_pictures.SCHEMES:
+        picture = (make_pictures.IMAGES / f"lineage-{scheme}.webp").read_bytes()
+        assert (picture[:4], picture[8:12]) == (b"RIFF", b"WEBP")
+        assert len(picture) < 60_000

@@ -11,9 +11,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from codexbed import CURRENT, CodexHome, ModelServer, copy_home, records
+from codexbed import CURRENT, LEGACY, CodexHome, ModelServer, copy_home, records
 from codexbed.install import codex_binary
-from real_codex.syncing import Answer, Source, file_of, fresh_home, sync
+from real_codex.syncing import Answer, Source, call, file_of, fresh_home, sync
 from workbench import SCRIPTS
 
 
@@ -130,3 +130,127 @@ def test_a_codex_that_does_not_start(synced: CodexHome, tmp_path: Path) -> None:
     done = subprocess.run([*command, *options], env=variables, capture_output=True, check=False)
     found = orjson.loads(done.stdout)
     assert (done.returncode, found["errors"][0]["code"]) == (4, "codex_failed")
+
+
+def synced_and_asked(home: CodexHome, package: Path, *options: str) -> Answer:
+    """Sync a package, and have Codex show what came of it."""
+    return sync(home, package, "--verify", *options)
+
+
+def verdicts_of(answer: Answer) -> dict[str, str]:
+    verify = answer.document["data"]["verify"]
+    return {one["session_id"]: one["verdict"] for one in verify["sessions"]}
+
+
+def _words_of_before(home: CodexHome, session: str) -> None:
+    """What Codex shows of this session was worked out of other words than its file has now.
+
+    The words that the model sees are as they were, so that the session is the same to a sync.
+    """
+    with home.app_server() as app:
+        app.resume(session)
+        assert app.turns(session)
+    path = file_of(home.home, session)
+    lines = path.read_bytes().splitlines(keepends=True)
+    changed = [
+        line.replace(b"answer to: ", b"answer at: ") if b"item_completed" in line else line
+        for line in lines
+    ]
+    assert changed != lines
+    path.write_bytes(b"".join(changed))
+
+
+@pytest.fixture
+def grown(synced: CodexHome, source: Source, tmp_path: Path) -> CodexHome:
+    """The source, in which a session went on after it was synced."""
+    home = copy_home(source.home, tmp_path / "grown")
+    with home.app_server() as app:
+        app.resume(source.made["plain"].session_id)
+        app.start_turn(source.made["plain"].session_id, "and further")
+    return home
+
+
+def test_a_sync_that_asks(source: Source, model: ModelServer, tmp_path: Path) -> None:
+    """All kinds are imported, listed, opened and shown; the next sync has nothing to ask about."""
+    home = fresh_home(tmp_path / "user", tmp_path / "home", model)
+    answer = synced_and_asked(home, source.home.home)
+    assert (answer.code, answer.status) == (0, "ok"), answer.document["errors"]
+    found = verdicts_of(answer)
+    assert found.keys() == set(source.ids())
+    assert set(found.values()) <= {"same", "archived"}
+    again = synced_and_asked(home, source.home.home)
+    assert again.status == "no_op"
+    assert again.document["data"]["verify"] == {"sessions": [], "counts": {}}
+
+
+def test_a_sync_after_which_codex_shows_something_else(
+    synced: CodexHome, source: Source, grown: CodexHome
+) -> None:
+    session = source.made["plain"].session_id
+    _words_of_before(synced, session)
+    before = file_of(synced.home, session).read_bytes()
+    answer = synced_and_asked(synced, grown.home)
+    assert (answer.code, answer.status) == (1, "partial")
+    assert answer.sessions[session]["result"] == "fast_forwarded"
+    assert verdicts_of(answer) == {session: "differs"}
+    assert answer.errors == {"codex_differs": {session}}
+    [error] = answer.document["errors"]
+    transaction = answer.document["data"]["transaction_id"]
+    assert f"rollback {transaction} --execute" in error["hint"]
+
+    assert file_of(synced.home, session).read_bytes().startswith(before)
+    undone = call(synced, "rollback", transaction, "--execute")
+    assert undone.sessions[session]["result"] == "undone"
+    assert file_of(synced.home, session).read_bytes().startswith(before)
+    assert b"and further" not in file_of(synced.home, session).read_bytes()
+
+
+def test_a_sync_of_what_codex_does_not_open_here(
+    source: Source, model: ModelServer, tmp_path: Path
+) -> None:
+    """Its provider is none of this home's."""
+    home = fresh_home(tmp_path / "user", tmp_path / "home", model)
+    config = home.home / "config.toml"
+    config.write_text(config.read_text().replace("mock", "other"))
+    session = source.made["plain"].session_id
+    answer = synced_and_asked(home, source.home.home, "--session", session)
+    assert (answer.code, answer.status) == (1, "partial")
+    assert verdicts_of(answer) == {session: "not_opened"}
+    assert answer.errors == {"codex_not_opened": {session}}
+    told = call(home, "explain", session).document["data"]["findings"]
+    assert "provider_not_configured" in {one["code"] for one in told}
+
+
+def test_a_sync_without_a_codex_that_answers(
+    source: Source, model: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = fresh_home(tmp_path / "user", tmp_path / "home", model)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    plain, named = (source.made[kind].session_id for kind in ("plain", "named"))
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o700)
+    for session, options, code in (
+        (plain, (), "codex_missing"),
+        (named, ("--codex-bin", str(broken)), "codex_failed"),
+    ):
+        answer = call(
+            home,
+            *("sync", source.home.home, "--session", session, "--execute", "--verify", *options),
+        )
+        assert (answer.code, answer.status) == (1, "partial")
+        assert answer.errors == {code: {None}}
+        assert answer.document["errors"][0]["hint"]
+        assert answer.document["data"]["verify"] is None
+        assert answer.sessions[session]["result"] == "imported"
+        assert file_of(home.home, session).exists()
+    assert set(verdicts(verify(home)).values()) == {"same"}
+
+
+def test_a_sync_for_the_old_release(
+    legacy_source: Source, model: ModelServer, tmp_path: Path
+) -> None:
+    home = fresh_home(tmp_path / "user", tmp_path / "home", model, version=LEGACY)
+    answer = synced_and_asked(home, legacy_source.home.home)
+    assert (answer.code, answer.status) == (0, "ok"), answer.document["errors"]
+    assert verdicts_of(answer).keys() == set(legacy_source.ids())

@@ -46,7 +46,7 @@ def test_what_came_from_what(home: Path) -> None:
     nodes = {node["id"]: node for node in data["nodes"]}
     [(origin, branch)] = between(data, "branch")
     assert origin == BEANS.id
-    assert nodes[branch]["title"] == "Beans (from from-desk)"
+    assert nodes[branch]["title"] == "Beans (from desk)"
     assert between(data, "fork") == {(BEANS.id, FORK.id)}
     assert between(data, "spawn") == {(OVEN.id, CHILD.id)}
     assert between(data, "stands_for") == set()
@@ -54,7 +54,7 @@ def test_what_came_from_what(home: Path) -> None:
     assert nodes[OLD.id]["archived"] is True
     assert nodes[BEANS.id]["cwd"] == "/home/alice/garden"
     assert {n["name"] for n in data["nodes"] if n["kind"] == "package"} == {
-        *("src", "from-laptop", "from-desk")
+        *("attic", "laptop", "desk")
     }
 
 
@@ -76,7 +76,7 @@ def test_only_the_relatives_of_one(home: Path) -> None:
     assert sessions.keys() == {BEANS.id, FORK.id, branch}
     assert sessions[FORK.id]["turns"] == 3
     assert {n["name"] for n in data["nodes"] if n["kind"] == "package"} == {
-        *("src", "from-laptop", "from-desk")
+        *("attic", "laptop", "desk")
     }
 
 

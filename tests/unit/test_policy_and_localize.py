@@ -265,6 +265,7 @@ def test_trusted_package_is_kept_whole(rule: Rule, payload: Record) -> None:
         ),
         ('approval_policy = "never"\n[profiles.p]\napproval_policy = "untrusted"', "never"),
         ('profile = "p"\nprofiles = "none"', "on-request"),
+        ('approval_policy = "never"\nprofile = ["p"]\n[profiles.p]', "never"),
     ],
 )
 def test_local_policy_is_the_configured_one(

@@ -34,6 +34,16 @@ def detector() -> Detector:
     return Detector()
 
 
+def test_prepared_rules_are_kept_with_the_library(tmp_path: Path) -> None:
+    """Also where the program borrows an environment whose Python does not run it."""
+    library = tmp_path / "env" / "lib" / "python3" / "site-packages" / "sdk" / "__init__.py"
+    assert detector_module.rule_cache(library) is None
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "pyvenv.cfg").touch()
+    kept = tmp_path / "env" / "share" / "codex-session-sync" / "rules"
+    assert detector_module.rule_cache(library) == kept
+
+
 def told(detector: Detector, text: str) -> set[tuple[str, bool]]:
     return {(match.kind, match.certain) for match in detector.matches(text.encode())}
 

@@ -61,6 +61,7 @@ from .options import (
     skill_problems,
 )
 from .placing import in_force, placing_options, surroundings
+from .verify import with_verification
 
 
 @click.command("sync")
@@ -98,6 +99,12 @@ from .placing import in_force, placing_options, surroundings
 )
 @click.option("--no-prime", is_flag=True, help="Never start the installed Codex.")
 @click.option(
+    "--verify",
+    "asked",
+    is_flag=True,
+    help="Afterwards have the installed Codex list and open what was written, as verify does.",
+)
+@click.option(
     "--diff",
     "shown",
     multiple=True,
@@ -123,6 +130,7 @@ def command(
     diff_skills: bool,
     codex_bin: str | None,
     no_prime: bool,
+    asked: bool,
     shown: tuple[str, ...],
     codex_home: str | None,
     as_json: bool,
@@ -160,6 +168,13 @@ def command(
             "--diff shows what would come in, --execute brings it in",
             hint="leave one of them out: `codex-session-sync sync PKG --execute` brings it in",
         )
+    if asked and (no_prime or not do_it):
+        raise UsageError(
+            "usage",
+            "--verify has Codex open what was written"
+            + (", and --no-prime says never to start it" if no_prime else ", and nothing is"),
+            hint="leave one of them out" if no_prime else "add --execute",
+        )
     codex = None if no_prime else find_codex(codex_bin, os.environ)
     home = home_of(codex_home)
     with ExitStack() as stack:
@@ -181,18 +196,21 @@ def command(
         plan = _whole(plan, package)
         if not known and is_idle(plan, skills):
             done = not_executed(plan, skills)
-            return _executed(plan, done, terms, create_dirs=create_dirs, diff_skills=diff_skills)
-        if not known:
-            # The first sync of this home: the lock makes its folder, so the plan came before it.
-            stack.enter_context(home_lock(home.sync_dir, "sync"))
-            if Journal(home.sync_dir).ids():
-                plan, rules = planning.plan()
-                plan = _whole(plan, package)
-        plan = judged(plan, home, policy)
-        terms = replace(terms, rules=rules, reads=_readable(plan, home, codex))
-        with byte_progress("writing", package.summary()["bytes"]) as progress:
-            done = execute(plan, home, terms, codex=codex, environ=os.environ, progress=progress)
-        return _executed(plan, done, terms, create_dirs=create_dirs, diff_skills=diff_skills)
+        else:
+            if not known:
+                # The first sync of this home: the lock makes its folder, so the plan came before.
+                stack.enter_context(home_lock(home.sync_dir, "sync"))
+                if Journal(home.sync_dir).ids():
+                    plan, rules = planning.plan()
+                    plan = _whole(plan, package)
+            plan = judged(plan, home, policy)
+            terms = replace(terms, rules=rules, reads=_readable(plan, home, codex))
+            with byte_progress("writing", package.summary()["bytes"]) as progress:
+                done = execute(
+                    plan, home, terms, codex=codex, environ=os.environ, progress=progress
+                )
+    report = _executed(plan, done, terms, create_dirs=create_dirs, diff_skills=diff_skills)
+    return with_verification(report, home, done, codex) if asked else report
 
 
 def _readable(plan: Plan, home: CodexHome, codex: Path | None) -> Readable:

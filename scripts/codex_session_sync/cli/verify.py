@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -15,13 +16,20 @@ from ..errors import ExitCode, HomeError, SessionError
 from ..identify import match_id
 from ..journal.log import Journal
 from ..local import LocalSessions
+from ..model import Json, Result
 from ..recovery import unfinished_notices
 from ..report.envelope import Problem, Report
 from ..report.progress import item_progress
+from ..sync import Execution
 from ..verify import GOOD, Shown, Verdict, synced_sessions, to_json, verify
 from .options import brevity_options, common, completing, home_of
 
 COMMAND = "verify"
+
+WRITTEN = (Result.IMPORTED, Result.FAST_FORWARDED, Result.BRANCHED)
+"""The results by which a sync changed a session."""
+
+_AFTERWARDS = "what was synced stays; once Codex works, `codex-session-sync verify` asks it"
 
 
 @click.command(COMMAND)
@@ -67,16 +75,49 @@ def command(
         [match_id(i, known, local.title) for i in sessions] if sessions else synced_sessions(home)
     )
     found = checked(home, wanted, find_codex(codex_bin, os.environ))
-    bad = [one for one in found if one.verdict not in GOOD]
-    counts = dict(sorted(Counter(str(one.verdict) for one in found).items()))
+    bad = tuple(problem(one) for one in found if one.verdict not in GOOD)
     return Report(
         COMMAND,
         "partial" if bad else "ok" if found else "no_op",
-        {"sessions": [to_json(one) for one in found], "counts": counts},
+        _data(found),
         ExitCode.PARTIAL if bad else ExitCode.OK,
         unfinished_notices(Journal(home.sync_dir)),
-        tuple(problem(one) for one in bad),
+        bad,
     )
+
+
+def with_verification(
+    report: Report, home: CodexHome, done: Execution, codex: Path | None
+) -> Report:
+    """The report of a sync with what Codex makes of what it wrote, as ``verify`` has it.
+
+    What was written stays in any case. A session that is not as it should be, or no Codex that
+    answers, makes the report ``partial``; in the latter case there is no verdict.
+    """
+    written = [
+        outcome.local_session_id
+        for outcome in done.outcomes
+        if outcome.result in WRITTEN and outcome.local_session_id is not None
+    ]
+    verdicts: Json | None = None
+    try:
+        found = checked(home, written, codex)
+    except HomeError as error:
+        bad: tuple[Problem, ...] = (Problem(error.code, error.message, _AFTERWARDS),)
+    else:
+        verdicts = _data(found)
+        bad = tuple(problem(one, done.transaction_id) for one in found if one.verdict not in GOOD)
+    report = replace(report, data={**report.data, "verify": verdicts})
+    if not bad:
+        return report
+    return replace(
+        report, status="partial", exit_code=ExitCode.PARTIAL, errors=(*report.errors, *bad)
+    )
+
+
+def _data(found: Sequence[Shown]) -> Json:
+    counts = dict(sorted(Counter(str(one.verdict) for one in found).items()))
+    return {"sessions": [to_json(one) for one in found], "counts": counts}
 
 
 def checked(home: CodexHome, session_ids: Sequence[str], codex: Path | None) -> list[Shown]:
@@ -100,27 +141,28 @@ def checked(home: CodexHome, session_ids: Sequence[str], codex: Path | None) -> 
     return found
 
 
-def problem(shown: Shown) -> Problem:
-    """What is wrong with a session in Codex's eyes."""
-    error = _error(shown.verdict, shown.message or "")
-    return Problem(error.code, error.message, error.hint, shown.session_id)
+def problem(shown: Shown, transaction_id: str | None = None) -> Problem:
+    """What is wrong with a session in Codex's eyes; a transaction that just wrote it is named."""
+    error = _error(shown)
+    hint = error.hint or ""
+    if transaction_id is not None and shown.verdict is not Verdict.BUSY:
+        hint += f"; `codex-session-sync rollback {transaction_id} --execute` takes the sync back"
+    return Problem(error.code, error.message, hint, shown.session_id)
 
 
-def _error(verdict: Verdict, message: str) -> SessionError:
+def _error(shown: Shown) -> SessionError:
+    message = shown.message or ""
     why = "`codex-session-sync explain ID` says why, and what to do"
-    match verdict:
+    match shown.verdict:
         case Verdict.NOT_LISTED:
             return SessionError("codex_not_listed", message, hint=why)
         case Verdict.NOT_OPENED:
             return SessionError("codex_not_opened", message, hint=why)
         case Verdict.BUSY:
-            again = "close it in Codex, then run `codex-session-sync AGAIN`"
-            return SessionError("codex_busy", message, hint=again)
+            again = f"`codex-session-sync verify --session {shown.session_id}`"
+            return SessionError("codex_busy", message, hint=f"close it in Codex, then {again}")
         case Verdict.UNREADABLE:
             health = "`codex-session-sync sidecar-health` says what is wrong with it"
             return SessionError("codex_unreadable", message, hint=health)
-    check = (
-        "`codex-session-sync sidecar-health --deep` checks it; `codex-session-sync "
-        "list-transactions` names the sync to roll back"
-    )
+    check = "`codex-session-sync sidecar-health --deep` checks it"
     return SessionError("codex_differs", message, hint=check)

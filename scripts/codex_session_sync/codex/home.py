@@ -133,6 +133,14 @@ def read_config(home: Path) -> Mapping[str, object]:
         ) from error
 
 
+def setting(config: Mapping[str, object], key: str) -> object:
+    """A setting, as the chosen profile has it or else the configuration itself; None without."""
+    profiles, name = config.get("profiles"), config.get("profile")
+    profile = profiles.get(str(name)) if isinstance(profiles, dict) else None
+    found = profile.get(key) if isinstance(profile, dict) else None
+    return config.get(key) if found is None else found
+
+
 def configured_providers(home: Path) -> frozenset[str]:
     """The providers that Codex knows in this home. Raises HomeError ``config_invalid``."""
     own = read_config(home).get("model_providers")

@@ -35,10 +35,14 @@ class RolloutIndex:
 
     def __init__(self, files: Iterable[RolloutFile]) -> None:
         by_segment: dict[str, RolloutFile] = {}
+        self._passed_over: list[RolloutFile] = []
         for file in files:
             known = by_segment.get(file.segment_id)
             if known is None or _precedence(file) > _precedence(known):
                 by_segment[file.segment_id] = file
+                self._passed_over += [known] if known else []
+            else:
+                self._passed_over.append(file)
         by_thread: dict[str, list[RolloutFile]] = defaultdict(list)
         for file in by_segment.values():
             by_thread[file.thread_id].append(file)
@@ -55,6 +59,10 @@ class RolloutIndex:
     def segment(self, segment_id: str) -> RolloutFile | None:
         """The file of a segment."""
         return self._by_segment.get(segment_id)
+
+    def passed_over(self, thread_id: str) -> list[RolloutFile]:
+        """The files of a thread in whose place another one of the same segment is taken."""
+        return [file for file in self._passed_over if file.thread_id == thread_id]
 
     def files(self, thread_id: str) -> list[RolloutFile]:
         """The files of a thread, one for each segment, oldest first."""

@@ -15,6 +15,13 @@ from ..model import Json
 
 IMAGE_EXTENSION = "image_gen.generation"
 
+
+def text_of(parts: list[Any], kind: str | None = None) -> str:
+    """What the parts of a message say, those of one kind or all, a line each."""
+    found = (part for part in parts if isinstance(part, dict) and kind in (None, part.get("type")))
+    return "\n".join(part["text"] for part in found if isinstance(part.get("text"), str))
+
+
 # -- legacy events as items ---------------------------------------------------------------------
 
 

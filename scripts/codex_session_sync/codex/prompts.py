@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import zstandard
 
 from ..model import Json, RolloutFile
 from .inventory import invalid, open_rollout, read_head
+from .items import text_of
 from .rollout import EVENT, RESPONSE_ITEM, parse_record, parse_time, read_lines
 
 TAIL_BYTES = 64 << 10
@@ -122,7 +122,7 @@ def _shown(record: Json) -> str | None:
         case {"type": "user_message", "message": str(text)}:
             return text
         case {"type": "item_completed", "item": {"type": "UserMessage", "content": list(parts)}}:
-            return _joined(parts, "text")
+            return text_of(parts, "text")
     return None
 
 
@@ -131,18 +131,9 @@ def _given(record: Json) -> str | None:
         return None
     match record["payload"]:
         case {"type": "message", "role": "user", "content": list(parts)}:
-            text = _joined(parts, "input_text")
+            text = text_of(parts, "input_text")
             return None if _CONTEXT.match(text) else text
     return None
-
-
-def _joined(parts: list[Any], kind: str) -> str:
-    texts = [
-        part["text"]
-        for part in parts
-        if isinstance(part, dict) and part.get("type") == kind and isinstance(part.get("text"), str)
-    ]
-    return "\n".join(texts)
 
 
 def _made_ms(file: RolloutFile) -> int | None:

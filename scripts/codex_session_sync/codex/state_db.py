@@ -278,7 +278,7 @@ def _is_there(path: Path) -> bool:
             "database_unreadable",
             f"{path} is not a regular file",
             hint="move away what lies there, start Codex once, which makes a new one, then run "
-            "`codex-session-sync AGAIN`",
+            "run `codex-session-sync AGAIN`",
         )
     return False
 
@@ -349,8 +349,8 @@ def _unusable(path: Path, error: sqlite3.Error) -> HomeError:
         return HomeError(
             "database_not_writable",
             f"the system refuses to read or write {path}: {error}",
-            hint=f"{OUTSIDE}; else make room on its disk, or mend its owner and permissions, then run "
-            "`codex-session-sync AGAIN`",
+            hint=f"{OUTSIDE}; else make room on its disk, or mend its owner and permissions, then "
+            "run `codex-session-sync AGAIN`",
         )
     if isinstance(error, sqlite3.IntegrityError):
         return HomeError(

@@ -16,7 +16,7 @@ def paint(data: Json, out: Screen) -> None:
     from rich.markup import escape
 
     if data["path"] is None:
-        out.file.write(data["document"])
+        out.out(data["document"], end="", highlight=False)
         return
     sessions = sum(node["kind"] == "session" for node in data["nodes"])
     out.print(

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from ..model import Json
 from ..policy import MEANING
-from . import diff_text, places_text
+from . import diff_text, places_text, verify_text
 from .parts import LEFT_OUT, STYLES, base, counted
 from .screen import Screen
 from .table import WANTED, Column, table
@@ -32,6 +32,8 @@ def paint(data: Json, out: Screen) -> None:
         diff_text.paint(found, out)
     if data.get("transaction_id"):
         out.print(f"transaction {data['transaction_id']}", highlight=False)
+    if (data.get("verify") or {}).get("sessions"):
+        verify_text.paint(data["verify"], out)
 
 
 def header(package: Json, out: Screen) -> None:

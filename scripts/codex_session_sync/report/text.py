@@ -105,7 +105,11 @@ def _tell(err: Screen, kind: str, style: str, told: str) -> None:
 
 
 def _demo(data: Json, out: Screen) -> None:
+    chapter = None
     for number, step in enumerate(data["steps"], 1):
+        if step["chapter"] != chapter:
+            chapter = step["chapter"]
+            out.rule(f"[bold]{chapter}[/]", align="left", characters="═")
         out.print(f"[bold cyan]{number}. {step['title']}[/]")
         out.print(step["meaning"], highlight=False)
         out.print(f"[bold]$ {step['command']}[/]", highlight=False)

@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import zstandard
 
 from builders import Session, write_snapshot, write_transfer
+from codex_session_sync.cli.calling import Call, filled
 from codex_session_sync.cli.main import cli
 from codex_session_sync.report.envelope import Report
 from codex_session_sync.report.screen import Screen
@@ -140,8 +141,10 @@ def words(picture: str) -> str:
 
 def _picture(arguments: Sequence[str], chapter: str | None = None) -> str:
     """A command and its output as a terminal shows them, as SVG; of a demo one chapter."""
-    report = cli.main(list(arguments), standalone_mode=False)
+    call = Call(arguments)
+    report = cli.main(list(arguments), standalone_mode=False, obj=call)
     assert isinstance(report, Report)
+    report = filled(report, call)
     if chapter is not None:
         shown = [step for step in report.data["steps"] if step["chapter"] == chapter]
         assert shown

@@ -99,10 +99,10 @@ def import_steps(home: Path, root: Path, name: str = "") -> tuple[Step, ...]:
     again = beside(Beside(COPY, AGAIN_GOALS.get(name)))
     look = program("inspect-package", home, home=target)
     return (
-        Step(COPY, copy_and_sum(home, copy), lambda: emptied(copy)),
         *rsync(home / "sessions", sessions, lambda: emptied(copy)),
         Step(PLAIN, plainly(home, copy), lambda: empty_home(emptied(copy))),
         Step("inspect-package", look, fresh, beside=with_rsync(COPY, PLAIN)),
+        Step(COPY, copy_and_sum(home, copy), lambda: emptied(copy)),
         Step("sync --execute", execute(home, target), fresh, status="ok", beside=all_ways),
         Step(
             "sync again",

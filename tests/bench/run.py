@@ -54,7 +54,7 @@ def options() -> argparse.Namespace:
         "--only", action="append", choices=GROUPS, metavar="GROUP", help=", ".join(GROUPS)
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="keep the figures as JSON")
-    parser.add_argument("--folder", type=Path, help="where to work; needs 8 GB at full size")
+    parser.add_argument("--folder", type=Path, help="where to work; needs 20 GB at full size")
     parser.add_argument(
         "--readme", action="store_true", help="keep them in results/ and fill the README"
     )

@@ -184,7 +184,7 @@ def _ratio(
         "cpu": spread(a.cpu / max(b.cpu, 0.001) for a, b in pairs),
     }
     if (made := mine[-1].made) and (theirs := other[-1].made):
-        ratio["size"] = round(made / theirs, 4)
+        ratio["size"] = round(made / theirs, 7)
     if beside.goal is not None:
         met = wall["median"] <= beside.goal if counts else None
         ratio |= {"goal": beside.goal, "met": met}

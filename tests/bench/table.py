@@ -82,7 +82,7 @@ def _rows(series: Iterable[Measured]) -> Iterator[Sequence[str]]:
                 seconds(row["wall_seconds"]),
                 f"{row['cpu_seconds']['median']:.2f} s",
                 _memory(row),
-                f"{row['made_bytes'] / 1e6:.2f} MB" if row["made_bytes"] else "",
+                _made(row["made_bytes"]),
                 "; ".join(map(_beside, row["beside"])),
                 "; ".join(_goals(row)),
             )
@@ -101,6 +101,12 @@ def _spread(values: Mapping[str, float], digits: int = 2) -> str:
 def _memory(row: Measured) -> str:
     peak, together = row["peak_mb"], row["together_mb"]
     return f"{peak:.0f} MB" + (f", {together:.0f} together" if together > 1.1 * peak else "")
+
+
+def _made(size: int | None) -> str:
+    if size is None:
+        return ""
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
 
 
 def _beside(one: Measured) -> str:

@@ -20,9 +20,11 @@ from bench import measuring
 from bench.commands import program
 from bench.growth import COUNTS, SIZES_MB
 from bench.measuring import Beside, Series, Step
+from bench.picture import draw
 from bench.plainly import rewritten
-from bench.run import GROUPS
-from bench.table import TITLES, points, tables
+from bench.run import GROUPS, RESULTS, merged
+from bench.run import README as MEASURED
+from bench.table import TITLES, points, readme, tables
 from bench.transcripts import Corpus, GrowingHome, empty_home
 from codex_session_sync.codex.inventory import rollout_file
 from codex_session_sync.model import Transcript
@@ -80,6 +82,18 @@ def test_everything_is_measured(tmp_path: Path) -> None:
     assert json.loads(out.read_bytes())["series"][1:] == series[1:]
     other = call("0.001")
     assert (other.returncode, "of another machine or scale" in other.stderr) == (2, True)
+
+
+def test_the_readme_has_what_was_kept_last() -> None:
+    last = max(RESULTS.glob("*.json"))
+    document = json.loads(last.read_bytes())
+    text = MEASURED.read_text()
+    assert readme(text, document, last.stem) == text
+    assert last.with_suffix(".svg").read_text() == draw(document["series"])
+    assert merged(document["series"], []) == document["series"]
+    assert document["scale"] == 1
+    with pytest.raises(ValueError, match="no place"):
+        readme("nothing", document, last.stem)
 
 
 def test_ratios_and_goals_are_of_the_same_rounds() -> None:

@@ -1,7 +1,7 @@
 """The benchmark: how long the program takes, and how much memory, beside what people would do.
 
     python tests/bench/run.py               # all of it, up to 1 GB and 10,000 sessions
-    python tests/bench/run.py --scale 0.05  # a twentieth of it, in about a minute
+    python tests/bench/run.py --scale 0.05  # a twentieth of it, in one or two minutes
 
 Each command is timed as a process of its own, in turn with the commands that it is compared with.
 Needs Linux, tar and zstd; rsync is measured where it is.

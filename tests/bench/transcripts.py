@@ -12,7 +12,7 @@ import random
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import accumulate, count
@@ -43,6 +43,8 @@ COLUMNS = {
     "attached_thread_parent_id": None,
 }
 """Those of Codex's own table that ``workbench.STATE_SCHEMA`` lacks, as a session has them."""
+
+STATE_DB = "state_5.sqlite"
 
 _SYLLABLES = ("ba", "de", "fi", "gu", "ha", "in", "jo", "le", "mo", "or", "re", "sch", "ti", "un")
 _CODE = ("    if {} is None:", "        return {}({})", "def {}(self, {}):", "    {} = {}[{}]", "")
@@ -106,21 +108,49 @@ class Corpus:
         """Write the home with its database; returns the bytes of its transcripts."""
         words = Words(self.sessions)
         instructions = words.text(450)
-        database = make_database(home_at(home), journal_mode="delete")
         total = 0
-        with closing(sqlite3.connect(database)) as connection, connection:
-            for column, value in COLUMNS.items():
-                kind = "INTEGER" if isinstance(value, int) else "TEXT"
-                connection.execute(f"ALTER TABLE threads ADD COLUMN {column} {kind}")
+        with _source_database(home) as connection:
             for number in range(self.sessions):
                 told = Told(Session(number, start=number), words, instructions)
-                path = home / told.session.relative_path
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("wb") as target:
-                    for piece in told.lines(self.size):
-                        total += target.write(piece)
+                total += told.write(home, self.size)
                 insert(connection, "threads", told.row(str(home)))
         return total
+
+
+class GrowingHome:
+    """A home of one session of at least ``size`` bytes, which goes on when it is told to."""
+
+    def __init__(self, home: Path, size: int) -> None:
+        words = Words(1)
+        self.home = home
+        self._told = Told(Session(0), words, words.text(450))
+        with _source_database(home) as connection:
+            self.size = self._told.write(home, size)
+            insert(connection, "threads", self._told.row(str(home)))
+
+    @property
+    def transcript(self) -> Path:
+        """The session's file; at the same place in a home that it is brought to."""
+        return self.home / self._told.session.relative_path
+
+    def go_on(self) -> None:
+        """One more turn."""
+        with self.transcript.open("ab") as target:
+            target.write(self._told.turn())
+        with closing(sqlite3.connect(self.home / STATE_DB)) as connection, connection:
+            connection.execute("DELETE FROM threads")
+            insert(connection, "threads", self._told.row(str(self.home)))
+
+
+@contextmanager
+def _source_database(home: Path) -> Iterator[sqlite3.Connection]:
+    """A new database with all columns, closed when it is filled."""
+    database = make_database(home_at(home), journal_mode="delete")
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for column, value in COLUMNS.items():
+            kind = "INTEGER" if isinstance(value, int) else "TEXT"
+            connection.execute(f"ALTER TABLE threads ADD COLUMN {column} {kind}")
+        yield connection
 
 
 def home_at(home: Path) -> Path:
@@ -155,9 +185,20 @@ class Told:
             written += len(line := self._line(record["type"], record["payload"]))
             yield line
         while written < size:
-            turn = b"".join(self._line(kind, payload) for kind, payload in self._turn())
+            turn = self.turn()
             written += len(turn)
             yield turn
+
+    def turn(self) -> bytes:
+        """The lines of one more turn."""
+        return b"".join(self._line(kind, payload) for kind, payload in self._turn())
+
+    def write(self, home: Path, size: int) -> int:
+        """Write the transcript to its place in a home; returns its bytes, at least ``size``."""
+        path = home / self.session.relative_path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as target:
+            return sum(target.write(piece) for piece in self.lines(size))
 
     def row(self, home: str) -> dict[str, Any]:
         """The row of ``threads``, once all lines were made."""

@@ -15,6 +15,9 @@ ROOT = Path(__file__).parents[1]
 HEADING = "## Five minutes in a throw-away home\n"
 TOUR_SECONDS = 300
 _BLOCK = re.compile(r"^```(sh|console)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_HERE = re.compile(r"(?:~|/home/alice|…/alice)/garden(?= +\d)|\b\d+ (?:min|h|d|wk|mo|y)\b")
+"""What tables tell by the user's home and by the clock."""
+_TITLE_CHARACTERS = 20
 _MARK = "@@@ here ends command"
 
 
@@ -38,8 +41,23 @@ def scripts() -> list[tuple[str, list[str] | None]]:
             continue
         for part in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
             command, _, told = part.partition("\n")
-            found.append((command, normal(told).splitlines()))
+            found.append((command, list(_lines(told))))
     return found
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines of an output as they are for everybody, whatever the width; warnings whole."""
+    whole: list[str] = []
+    for line in normal(text).splitlines():
+        if line.startswith("  ") and whole and re.match(r"(?:warning|error) \[", whole[-1]):
+            whole[-1] += f" {line.strip()}"
+        else:
+            whole.append(line.rstrip())
+    for line in whole:
+        cells = re.split(r" {2,}", _HERE.sub("*", line))
+        if len(cells) > 2:
+            cells[1] = cells[1][:_TITLE_CHARACTERS]
+        yield "  ".join(cells)
 
 
 def bare_copy(folder: Path) -> Path:
@@ -75,6 +93,5 @@ def toured(folder: Path, variables: Mapping[str, str]) -> Iterator[Said]:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     printed = done.stdout.split(f"{_MARK}\n")
     for (script, told), out in zip(scripts(), printed, strict=False):
-        shown = [line.rstrip() for line in normal(out).splitlines()]
-        yield Said(script, [] if told is None else told, shown)
+        yield Said(script, [] if told is None else told, list(_lines(out)))
     assert [*(folder / "tmp").iterdir()] == []

@@ -45,17 +45,12 @@ def texts(module: test_codes.Module, node: ast.expr | None) -> Iterator[str]:
             yield "".join(_part(module, part) for part in node.values)
         case ast.BinOp(left=left, right=right):
             yield "".join("".join(texts(module, side)) or "*" for side in (left, right))
-        case ast.IfExp():
-            yield from texts(module, node.body)
-            yield from texts(module, node.orelse)
-        case ast.Name(name):
-            function = module.function_of(node)
-            found = test_codes.assigned(module, function, name)
-            given = list(_given(function, name)) if function and not found else []
-            for place, value in [(module, one) for one in found] or given:
-                yield from texts(place, value)
-            if not found and not given:
-                yield "*"
+        case ast.IfExp(body=body, orelse=orelse):
+            yield from (text for side in (body, orelse) for text in texts(module, side))
+        case ast.Name():
+            yield from _named(module, node)
+        case ast.Call(func=ast.Name("hint_on"), args=[_, wrapped]):
+            yield from texts(module, wrapped)
         case ast.Call():
             # What joins the pieces that a generator makes.
             yield from (
@@ -63,6 +58,17 @@ def texts(module: test_codes.Module, node: ast.expr | None) -> Iterator[str]:
             )
         case _:
             yield "*"
+
+
+def _named(module: test_codes.Module, node: ast.Name) -> Iterator[str]:
+    """The texts that a name can stand for."""
+    function = module.function_of(node)
+    found = test_codes.assigned(module, function, node.id)
+    given = list(_given(function, node.id)) if function and not found else []
+    for place, value in [(module, one) for one in found] or given:
+        yield from texts(place, value)
+    if not found and not given:
+        yield "*"
 
 
 def _given(function: ast.FunctionDef, name: str) -> Iterator[tuple[test_codes.Module, ast.expr]]:

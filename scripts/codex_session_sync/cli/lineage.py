@@ -83,6 +83,7 @@ def command(
             "edges": family.edges_json(),
             "path": str(out.absolute()) if out is not None else None,
             "document": text if out is None else None,
+            "format": form,
         },
         warnings=(*notices, *unfinished_notices(Journal(home.sync_dir))),
     )

@@ -131,7 +131,8 @@ def checked(home: CodexHome, session_ids: Sequence[str], codex: Path | None) -> 
         raise HomeError(
             "codex_missing",
             "there is no Codex to ask",
-            hint="install it, or name it: `codex-session-sync AGAIN --codex-bin FILE`",
+            hint="install it, then run `codex-session-sync verify`; or name it: "
+            "`codex-session-sync verify --codex-bin FILE`",
         )
     found = []
     with item_progress("asking Codex", len(session_ids)) as progress:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from ..model import Json
 from .parts import base
 
@@ -16,7 +18,11 @@ def paint(data: Json, out: Screen) -> None:
     from rich.markup import escape
 
     if data["path"] is None:
-        out.out(data["document"], end="", highlight=False)
+        for line in data["document"].splitlines():
+            shown = Text(line)
+            if data["format"] == "text":
+                shown.truncate(out.width, overflow="ellipsis")
+            out.print(shown, soft_wrap=True)
         return
     sessions = sum(node["kind"] == "session" for node in data["nodes"])
     out.print(

@@ -12,11 +12,10 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import click
-import orjson
 
 from .. import __version__
 from ..errors import ExitCode, HomeError, SyncError
-from ..report.envelope import Problem, Report, envelope, failure
+from ..report.envelope import Problem, Report, encoded, failure
 
 COMMANDS = {
     "inspect-package": "inspect_package",
@@ -138,9 +137,7 @@ def _stop(number: int, _: FrameType | None) -> NoReturn:
 
 def _print(report: Report, as_json: bool) -> None:
     if as_json:
-        sys.stdout.buffer.write(
-            orjson.dumps(envelope(report), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        )
+        sys.stdout.buffer.write(encoded(report))
         sys.stdout.flush()
         return
     for stream in (sys.stdout, sys.stderr):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -164,6 +165,10 @@ def read_head(file: RolloutFile) -> Json:
         raise invalid(file, "does not begin with a session_meta record")
     if record["payload"].get("id") != file.thread_id:
         raise invalid(file, "names another session in its session_meta than in its file name")
+    match record["payload"].get("base_instructions"):
+        case {"text": str(text)} as instructions:
+            # Long, and the same in thousands of sessions: kept once in memory.
+            instructions["text"] = sys.intern(text)
     return record
 
 

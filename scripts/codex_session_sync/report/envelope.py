@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import orjson
+
 from ..errors import ExitCode, SyncError
 from ..model import Json, Notice
 
@@ -44,8 +46,8 @@ def failure(command: str, error: SyncError) -> Report:
     return Report(command, "error", {}, error.exit_code, errors=(problem,))
 
 
-def envelope(report: Report) -> Json:
-    """The report as the one JSON object that ``--json`` prints."""
+def encoded(report: Report) -> bytes:
+    """The report as the one JSON object that ``--json`` prints, with a newline."""
     document = {
         "schema": SCHEMA,
         "command": report.command,
@@ -55,8 +57,11 @@ def envelope(report: Report) -> Json:
         "warnings": list(_entries(report.warnings)),
         "errors": list(_entries(report.errors)),
     }
-    printable: Json = _printable(document)
-    return printable
+    option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    try:
+        return orjson.dumps(document, option=option)
+    except TypeError:
+        return orjson.dumps(_printable(document), option=option)
 
 
 def _printable(value: Any) -> Any:

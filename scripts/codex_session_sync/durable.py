@@ -82,7 +82,7 @@ def _write(temporary: Path, data: bytes, path: Path, *, durably: bool) -> None:
     """Write what is to take the place of ``path``, with its permissions."""
     with temporary.open("wb", buffering=0) as stream:
         with suppress(FileNotFoundError):
-            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+            temporary.chmod(stat.S_IMODE(os.stat(path).st_mode))  # noqa: PTH116
         rest = memoryview(data)
         while rest:
             rest = rest[stream.write(rest) :]

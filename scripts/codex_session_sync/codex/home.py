@@ -76,7 +76,11 @@ class CodexHome:
 
     def holds(self, path: Path) -> bool:
         """Whether a file lies where the home's rollouts do; a package may lie elsewhere in it."""
-        return any(path.is_relative_to(self.path / folder) for folder in (SESSIONS, ARCHIVED))
+        place = os.path.normcase(path)
+        return any(
+            place.startswith(os.path.normcase(f"{self.path}{os.sep}{folder}{os.sep}"))
+            for folder in (SESSIONS, ARCHIVED)
+        )
 
     def rollouts(self) -> RolloutIndex:
         """All rollouts that Codex would list here, found by their names alone."""

@@ -62,7 +62,7 @@ def safe_join(root: Path, relative: str, checked: set[str] | None = None) -> Pat
 def write_atomic(path: Path, data: bytes) -> None:
     """Put a whole file in place of whatever was there, durably and with its permissions.
 
-    Within ``replacing_together`` that happens at its end.
+    Within ``syncing_together`` that happens at its end.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     together = _together.get()
@@ -92,24 +92,28 @@ def _write(temporary: Path, data: bytes, path: Path, *, durably: bool) -> None:
 
 @dataclass(slots=True)
 class _Together:
-    """What waits to be put in place together: temporary files with the names that they get."""
+    """What waits for one set of syncs."""
 
     files: dict[Path, Path] = field(default_factory=dict)
+    """Temporary files, with the names that they get."""
     folders: dict[Path, None] = field(default_factory=dict)
     """The folders whose names have changed."""
+    old: dict[Path, None] = field(default_factory=dict)
+    """Names that go once the new ones of their files are durable."""
 
 
 _together: ContextVar[_Together | None] = ContextVar("_together", default=None)
 
 
 @contextmanager
-def replacing_together() -> Iterator[None]:
-    """Many files replaced at the price of few: all are synced, then all put in place.
+def syncing_together() -> Iterator[None]:
+    """Many files replaced, or moved, at the price of few: each step is synced for all at once.
 
-    What ``write_atomic`` is given meanwhile is written beside its place, and what ``sync_folder``
-    is given waits. At the end the content of all is made durable, then each gets its name, then
-    the folders are made durable. An exception meanwhile puts nothing in place, one at the end may
-    come after some. Each file may be replaced once.
+    What ``write_atomic`` is given meanwhile is written beside its place; what ``sync_folder`` and
+    ``drop_name`` are given waits. At the end the content of all that was written is made durable,
+    then each gets its name, then the folders are made durable, then old names go. An exception
+    meanwhile puts nothing in place and takes no name away, one at the end may come after some. Each
+    file may be replaced, or moved, once.
     """
     waiting = _Together()
     token = _together.set(waiting)
@@ -126,6 +130,10 @@ def replacing_together() -> Iterator[None]:
             temporary.unlink(missing_ok=True)
         raise
     for folder in waiting.folders:
+        sync_folder(folder)
+    for path in waiting.old:
+        path.unlink()
+    for folder in {path.parent for path in waiting.old}:
         sync_folder(folder)
 
 
@@ -154,6 +162,18 @@ def name_too(path: Path, target: Path) -> bool:
         path.rename(target)
         return False
     return True
+
+
+def drop_name(path: Path) -> None:
+    """Take away a name of a file that has another one, which is durable.
+
+    Within ``syncing_together`` that happens at its end, durably.
+    """
+    together = _together.get()
+    if together is not None:
+        together.old[path] = None
+    else:
+        path.unlink()
 
 
 def append(path: Path, data: bytes) -> None:
@@ -202,7 +222,7 @@ def sync_descriptor(descriptor: int) -> None:
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable; Windows offers no way to.
 
-    Within ``replacing_together`` that happens at its end.
+    Within ``syncing_together`` that happens at its end.
     """
     if sys.platform == "win32":
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ..durable import replacing_together, sync_all
+from ..durable import sync_all, syncing_together
 from ..errors import HomeError
 from .operations import (
     HOME_CHANGED,
@@ -29,8 +29,8 @@ def apply_all(operations: Sequence[AnyOperation], site: Site, done: list[AnyOper
     """
     site = site.looking_once()
     for group in _groups(operations):
-        if isinstance(group[0], PutDocument) and len(group) > 1:
-            with replacing_together():
+        if isinstance(group[0], PutDocument | MoveFile) and len(group) > 1:
+            with syncing_together():
                 for operation in group:
                     _attempt([operation], site, done)
         else:
@@ -39,22 +39,37 @@ def apply_all(operations: Sequence[AnyOperation], site: Site, done: list[AnyOper
 
 
 def _groups(operations: Sequence[AnyOperation]) -> Iterator[Sequence[AnyOperation]]:
-    """The operations in order: all rows together, documents of different paths in a row too."""
+    """The operations in order: all rows together; documents, or moves, in a row together too.
+
+    Of these no two in a group concern the same place.
+    """
     rows = [operation for operation in operations if isinstance(operation, PutRow)]
-    documents: dict[str, AnyOperation] = {}
+    alike: list[AnyOperation] = []
+    taken: set[str] = set()
     for operation in operations:
-        document = operation if isinstance(operation, PutDocument) else None
-        if documents and (document is None or document.path in documents):
-            yield [*documents.values()]
-            documents = {}
-        if document is not None:
-            documents[document.path] = document
+        places = _places(operation)
+        if alike and (type(operation) is not type(alike[0]) or not taken.isdisjoint(places)):
+            yield alike
+            alike, taken = [], set()
+        if places:
+            alike.append(operation)
+            taken.update(places)
         elif not isinstance(operation, PutRow):
             yield [operation]
         elif operation is rows[0]:
             yield rows
-    if documents:
-        yield [*documents.values()]
+    if alike:
+        yield alike
+
+
+def _places(operation: AnyOperation) -> Sequence[str]:
+    """What an operation concerns that can be made durable together with others of its kind."""
+    match operation:
+        case PutDocument(path=path):
+            return (path,)
+        case MoveFile(path=path, new_path=new_path):
+            return (path, new_path)
+    return ()
 
 
 def _attempt(group: Sequence[AnyOperation], site: Site, done: list[AnyOperation]) -> None:

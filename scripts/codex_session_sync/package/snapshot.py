@@ -158,10 +158,17 @@ def _fitting(schema: str, rows: Iterable[Row]) -> list[Row]:
 
 
 def _sharing(rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows, a text that is in several places kept once: most columns say the same in all."""
+    """The rows without empty columns, a text that is in several places kept once.
+
+    Most columns are empty, or say the same in all rows.
+    """
     known: dict[str, str] = {}
     for row in rows:
-        yield {k: known.setdefault(v, v) if isinstance(v, str) else v for k, v in row.items()}
+        yield {
+            column: known.setdefault(value, value) if isinstance(value, str) else value
+            for column, value in row.items()
+            if value is not None
+        }
 
 
 @contextmanager

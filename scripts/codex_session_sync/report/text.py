@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..identify import short_id
@@ -27,6 +27,7 @@ from .skills_text import skills
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 _CLOSING = {
     "dry_run": "[bold]Nothing was written.[/] Add --execute to do this.",
@@ -84,6 +85,7 @@ def _tell(err: Console, kind: str, code: str, about: str, message: str) -> None:
 def _sessions(data: Json, out: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     package = data["package"]
     out.print(
@@ -103,17 +105,10 @@ def _sessions(data: Json, out: Console) -> None:
         )
     table.columns[1].no_wrap = True
     table.columns[1].ratio = 1
-    for session in data["sessions"]:
-        outcome = session.get("result") or session["action"]
-        kind = session["classification"]
-        reason = _aside(session)
-        table.add_row(
-            short_id(session["session_id"]),
-            _title(session),
-            str(session.get("turns", "")),
-            f"[{STYLES.get(kind, '')}]{kind}[/]",
-            f"[{STYLES.get(outcome, 'default')}]{outcome}[/]{reason}",
-        )
+    # One cell of many lines for each column: thousands of cells would take seconds to lay out.
+    columns = [*zip(*map(_cells, data["sessions"]), strict=True)]
+    if columns:
+        table.add_row(*(Text("\n").join(column) for column in columns))
     out.print(table)
     total = ", ".join(f"{n} {kind}" for kind, n in data["counts"]["classification"].items())
     out.print(f"\n{total}", highlight=False)
@@ -126,6 +121,21 @@ def _sessions(data: Json, out: Console) -> None:
         diff_text.paint(found, out)
     if data.get("transaction_id"):
         out.print(f"transaction {data['transaction_id']}", highlight=False)
+
+
+def _cells(session: Json) -> tuple[Text, ...]:
+    """What the table says of a session; each is one line."""
+    from rich.text import Text
+
+    outcome = session.get("result") or session["action"]
+    kind = session["classification"]
+    return (
+        Text(short_id(session["session_id"])),
+        Text(session.get("title") or ""),
+        Text(str(session.get("turns", ""))),
+        Text(kind, STYLES.get(kind, "")),
+        Text.assemble((outcome, STYLES.get(outcome, "default")), _aside(session)),
+    )
 
 
 def _aside(session: Json) -> str:
@@ -219,12 +229,6 @@ def _demo(data: Json, out: Console) -> None:
         out.print(f"The home is kept in {data['home']}.", highlight=False)
     else:
         out.print("The home of this demonstration is gone again; your own was not touched.")
-
-
-def _title(session: Mapping[str, str | None]) -> str:
-    from rich.markup import escape
-
-    return escape(session.get("title") or "")
 
 
 def _recovered(data: Json, out: Console) -> None:

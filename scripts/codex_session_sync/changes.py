@@ -59,16 +59,18 @@ class Changes:
         yield from self._sidecars(staged)
 
     def _folders(self, staged: Sequence[Staged]) -> Iterator[Pair]:
-        made: set[str] = set()
+        known: set[str] = set()
         for one in staged:
             moved = [move.new_path for move in self._moves(one)]
             for path in dict.fromkeys([one.path, *moved]):
                 parts = path.split("/")[:-1]
+                if "/".join(parts) in known:
+                    continue
                 for depth in range(1, len(parts) + 1):
                     folder = "/".join(parts[:depth])
-                    if folder not in made and not (self.home.path / folder).is_dir():
-                        made.add(folder)
+                    if folder not in known and not (self.home.path / folder).is_dir():
                         yield one.plan.session.session_id, MakeFolder(folder)
+                    known.add(folder)
 
     def _files(self, one: Staged) -> Iterator[AnyOperation]:
         local, written = one.target.local, one.written

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -69,7 +70,16 @@ def note(found: dict[bytes, int], record: Json, end: int) -> None:
         text = orjson.dumps(claim, option=orjson.OPT_SORT_KEYS)
         if len(text) > LONGEST or (text not in found and len(found) >= MOST):
             text = orjson.dumps({"type": MORE, "payload": {}})
-        found[text] = end
+        found[_shared(text)] = end
+
+
+@lru_cache(maxsize=MOST)
+def _shared(text: bytes) -> bytes:
+    """The same bytes, once for all sessions that say the same, and no larger than they are.
+
+    What orjson gives keeps the room that it was written in, some 4 KB.
+    """
+    return bytes(memoryview(text))
 
 
 _TELLING = frozenset({META, TURN_CONTEXT, EVENT, COMPACTED, TOOLS_UPDATED})

@@ -55,14 +55,21 @@ def compose(
     transcript = rewriter.transcript
     sink = Sink(target, progress, look)
     tip = transcript.slices[-1].slice.file
-    head = rewriter.head(read_head(tip))
     if rewriter.legacy_only:
-        _Plain(rewriter, sink).write(head)
-    else:
-        sink.write(dump_record(head))
+        _Plain(rewriter, sink).write(rewriter.head(read_head(tip)))
+    elif transcript.inherited or tip.compressed or rewriter.renamed:
+        sink.write(dump_record(rewriter.head(read_head(tip))))
         for number, part in enumerate(transcript.slices):
             rewriter.enter(part.slice.file)
             _copy(part, rewriter, sink, foreseen, first=number == 0)
+    else:
+        # Most sessions: one plain file, which is opened once.
+        [part] = transcript.slices
+        with open_rollout(tip) as source:
+            sink.write(dump_record(rewriter.head(read_head(tip, source))))
+            source.seek(0)
+            rewriter.enter(tip)
+            _copy_from(source, part, rewriter, sink, foreseen, fills=False)
     return Written(sink.size, sink.digest.hexdigest())
 
 
@@ -100,29 +107,42 @@ def _copy(
     if rewriter.renamed:
         _copy_renaming(part, rewriter, sink, fills=fills)
         return
+    with open_rollout(part.slice.file) as source:
+        _copy_from(source, part, rewriter, sink, foreseen, fills=fills)
+
+
+def _copy_from(
+    source: BinaryIO,
+    part: ScannedSlice,
+    rewriter: Rewriter,
+    sink: Sink,
+    foreseen: Foreseen | None,
+    *,
+    fills: bool,
+) -> None:
+    """As ``_copy``, from the open file; ``fills``: heads that are left out leave a record."""
     digest = hashlib.sha256()
     edits = part.edits
-    with open_rollout(part.slice.file) as source:
-        place = 0
-        for i in range(0, len(edits), 3):
-            offset, length, kind = edits[i], edits[i + 1], edits[i + 2]
-            _copy_raw(source, offset - place, digest.update, sink, part.slice.file)
-            place = offset + length
-            if kind == EditKind.DROP and not (fills and length <= MAX_LINE_BYTES):
-                _copy_raw(source, length, digest.update, None, part.slice.file)
-                if foreseen:
-                    foreseen.dropped(offset, length, sink.size)
-                continue
-            line = _read_exactly(source, length, part.slice.file)
-            digest.update(line)
-            if kind == EditKind.DROP:
-                sink.write(_in_its_place(line))
-                continue
-            data = _rewritten(line, kind, rewriter, part.slice.file)
+    place = 0
+    for i in range(0, len(edits), 3):
+        offset, length, kind = edits[i], edits[i + 1], edits[i + 2]
+        _copy_raw(source, offset - place, digest.update, sink, part.slice.file)
+        place = offset + length
+        if kind == EditKind.DROP and not (fills and length <= MAX_LINE_BYTES):
+            _copy_raw(source, length, digest.update, None, part.slice.file)
             if foreseen:
-                foreseen.rewritten(place, sink.size, data)
-            sink.write(data)
-        _copy_raw(source, part.size - place, digest.update, sink, part.slice.file)
+                foreseen.dropped(offset, length, sink.size)
+            continue
+        line = _read_exactly(source, length, part.slice.file)
+        digest.update(line)
+        if kind == EditKind.DROP:
+            sink.write(_in_its_place(line))
+            continue
+        data = _rewritten(line, kind, rewriter, part.slice.file)
+        if foreseen:
+            foreseen.rewritten(place, sink.size, data)
+        sink.write(data)
+    _copy_raw(source, part.size - place, digest.update, sink, part.slice.file)
     if digest.hexdigest() != part.sha256:
         raise changed(part.slice.file)
 

@@ -16,7 +16,9 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from .errors import OUTSIDE, HomeError, hint_on
 
@@ -33,37 +35,107 @@ MANY = 8
 """From this many files on, one sync of the file system is cheaper than one for each file."""
 
 
-def safe_join(root: Path, relative: str) -> Path:
+def safe_join(root: Path, relative: str, checked: set[str] | None = None) -> Path:
     """``root / relative`` for a POSIX path that stays below ``root``, through no link.
 
-    Raises HomeError ``path_escapes_home``.
+    ``checked`` has the folders, as texts, that were found to be no links, and gets those that are
+    found here: for many paths that are looked at together. Raises HomeError ``path_escapes_home``.
     """
-    parts = PurePosixPath(relative).parts
-    bad = not parts or relative.startswith("/") or "\\" in relative or "\0" in relative
-    if bad or any(part in ("..", ".") or ":" in part for part in parts):
+    bad = relative.startswith("/") or "\\" in relative or ":" in relative or "\0" in relative
+    parts = [part for part in relative.split("/") if part not in ("", ".")]
+    if bad or not parts or ".." in parts:
         raise _escapes(root, relative)
-    place = root
-    for part in parts:
-        place = place / part
-        if place.is_symlink():
-            raise _escapes(root, relative)
-    return place
+    place = str(root)
+    folder = "/".join((place, *parts[:-1]))
+    if checked is None or folder not in checked:
+        for part in parts[:-1]:
+            place = os.path.join(place, part)  # noqa: PTH118 - a Path for each costs too much
+            if os.path.islink(place):  # noqa: PTH114
+                raise _escapes(root, relative)
+        if checked is not None:
+            checked.add(folder)
+    found = root.joinpath(*parts)
+    if found.is_symlink():
+        raise _escapes(root, relative)
+    return found
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Put a whole file in place of whatever was there, durably and with its permissions."""
+    """Put a whole file in place of whatever was there, durably and with its permissions.
+
+    Within ``syncing_together`` that happens at its end.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    together = _together.get()
     try:
-        with temporary.open("wb") as stream:
-            with suppress(FileNotFoundError):
-                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
-            stream.write(data)
-            stream.flush()
-            sync_descriptor(stream.fileno())
-        temporary.replace(path)
+        _write(temporary, data, path, durably=together is None)
+        if together is None:
+            temporary.replace(path)
+        else:
+            together.files[temporary] = path
     finally:
-        temporary.unlink(missing_ok=True)
+        if together is None or temporary not in together.files:
+            temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def _write(temporary: Path, data: bytes, path: Path, *, durably: bool) -> None:
+    """Write what is to take the place of ``path``, with its permissions."""
+    with temporary.open("wb", buffering=0) as stream:
+        with suppress(FileNotFoundError):
+            temporary.chmod(stat.S_IMODE(os.stat(path).st_mode))  # noqa: PTH116
+        rest = memoryview(data)
+        while rest:
+            rest = rest[stream.write(rest) :]
+        if durably:
+            sync_descriptor(stream.fileno())
+
+
+@dataclass(slots=True)
+class _Together:
+    """What waits for one set of syncs."""
+
+    files: dict[Path, Path] = field(default_factory=dict)
+    """Temporary files, with the names that they get."""
+    folders: dict[Path, None] = field(default_factory=dict)
+    """The folders whose names have changed."""
+    old: dict[Path, None] = field(default_factory=dict)
+    """Names that go once the new ones of their files are durable."""
+
+
+_together: ContextVar[_Together | None] = ContextVar("_together", default=None)
+
+
+@contextmanager
+def syncing_together() -> Iterator[None]:
+    """Many files replaced, or moved, at the price of few: each step is synced for all at once.
+
+    What ``write_atomic`` is given meanwhile is written beside its place; what ``sync_folder`` and
+    ``drop_name`` are given waits. At the end the content of all that was written is made durable,
+    then each gets its name, then the folders are made durable, then old names go. An exception
+    meanwhile puts nothing in place and takes no name away, one at the end may come after some. Each
+    file may be replaced, or moved, once.
+    """
+    waiting = _Together()
+    token = _together.set(waiting)
+    try:
+        try:
+            yield
+        finally:
+            _together.reset(token)
+        sync_all(waiting.files)
+        for temporary, path in waiting.files.items():
+            temporary.replace(path)
+    except BaseException:
+        for temporary in waiting.files:
+            temporary.unlink(missing_ok=True)
+        raise
+    for folder in waiting.folders:
+        sync_folder(folder)
+    for path in waiting.old:
+        path.unlink()
+    for folder in {path.parent for path in waiting.old}:
+        sync_folder(folder)
 
 
 def place(staged: Path, target: Path) -> None:
@@ -91,6 +163,18 @@ def name_too(path: Path, target: Path) -> bool:
         path.rename(target)
         return False
     return True
+
+
+def drop_name(path: Path) -> None:
+    """Take away a name of a file that has another one, which is durable.
+
+    Within ``syncing_together`` that happens at its end, durably.
+    """
+    together = _together.get()
+    if together is not None:
+        together.old[path] = None
+    else:
+        path.unlink()
 
 
 def append(path: Path, data: bytes) -> None:
@@ -137,8 +221,15 @@ def sync_descriptor(descriptor: int) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable; Windows offers no way to."""
+    """Make the names in a folder durable; Windows offers no way to.
+
+    Within ``syncing_together`` that happens at its end.
+    """
     if sys.platform == "win32":
+        return
+    together = _together.get()
+    if together is not None:
+        together.folders[path] = None
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:

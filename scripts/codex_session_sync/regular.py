@@ -33,6 +33,8 @@ def open_regular(path: Path, *, follow: bool = False) -> BufferedReader:
     """
     try:
         descriptor = os.open(path, _READ | (0 if follow else _NOFOLLOW))
+    except FileNotFoundError:
+        raise
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK) and not follow and path.is_symlink():
             raise _no_file(path, "it is a link, which is not followed") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PureWindowsPath
 
 SYSTEM = frozenset({"bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "sbin", "sys"})
@@ -34,11 +34,21 @@ class Roots:
     user_home: PurePath | None = None
     codex_home: PurePath | None = None
     trusted: frozenset[PurePath] = frozenset()
+    _known: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
     def too_wide(self, cwd: object) -> bool:
-        """Whether a session's directory holds, or is, what programs or this user live by."""
+        """Whether a session's directory holds, or is, what programs or this user live by.
+
+        Each directory is looked at once: what is said of it stays the same while a plan is made
+        and executed.
+        """
         if not isinstance(cwd, str):
             return False
+        if cwd not in self._known:
+            self._known[cwd] = self._looked_at(cwd)
+        return self._known[cwd]
+
+    def _looked_at(self, cwd: str) -> bool:
         if not os.path.isabs(cwd):  # noqa: PTH117
             # Codex takes ~ for the user's home, and goes from where it was started.
             return not _is_foreign(cwd)

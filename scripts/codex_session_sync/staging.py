@@ -16,7 +16,7 @@ from .compose import Sink, Written, compose
 from .continuation import Continuation
 from .foreseen import Foreseen
 from .localize import Identity, Rewriter
-from .model import Action, SessionPlan, Target, Transcript, brings_metadata_only
+from .model import Action, RolloutFile, SessionPlan, Target, Transcript, brings_metadata_only
 from .terms import Terms
 
 Progress = Callable[[int], None]
@@ -90,7 +90,7 @@ class Stager:
 
     def _at_hand(self, transcript: Transcript) -> Transcript:
         """The transcript, its local files where earlier sessions of the transaction left them."""
-        if all(part.slice.file.path.exists() for part in transcript.slices):
+        if all(self._stands(part.slice.file) for part in transcript.slices):
             return transcript
         rollouts = self.home.rollouts()
         slices = []
@@ -100,6 +100,10 @@ class Stager:
                 file = rollouts.segment(file.segment_id) or file
             slices.append(replace(part, slice=replace(part.slice, file=file)))
         return replace(transcript, slices=tuple(slices))
+
+    def _stands(self, file: RolloutFile) -> bool:
+        """Whether a file is where it was listed; those of a package are not moved by us."""
+        return not self.home.holds(file.path) or file.path.exists()
 
     def _unextended(
         self, plan: SessionPlan, target: Target, rewriter: Rewriter, name: str

@@ -107,6 +107,8 @@ class _Spoken:
     instructions: dict[str, Json] = field(default_factory=dict)
     tools: dict[str, Json] = field(default_factory=dict)
     by: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    known: dict[str, Json] = field(default_factory=dict)
+    """What is told of texts that several sessions bring."""
     many: list[str] = field(default_factory=list)
 
     def note(self, plan: SessionPlan, transcript: Transcript, said: Iterable[Json]) -> None:
@@ -114,7 +116,7 @@ class _Spoken:
         session_id = plan.session.session_id
         if plan.action is not Action.FAST_FORWARD:
             text = base_instructions(transcript.meta)
-            self._add(self.instructions, described_text(text) if text else None, session_id)
+            self._add(self.instructions, self._described(text) if text else None, session_id)
             tools = described_tools(transcript.meta.get("dynamic_tools"))
             self._add(self.tools, tools, session_id)
             if tools is None and plan.session.dynamic_tools:
@@ -128,11 +130,17 @@ class _Spoken:
             elif one["type"] == MORE:
                 self.many.append(session_id)
 
+    def _described(self, text: str) -> Json:
+        if text not in self.known:
+            self.known[text] = described_text(text)
+        return self.known[text]
+
     def _add(self, found: dict[str, Json], described: Json | None, session_id: str) -> None:
         if described is not None:
             digest = described["sha256"]
             found[digest] = described
-            if session_id not in self.by[digest]:
+            # What a session brings is taken in before the next one.
+            if self.by[digest][-1:] != [session_id]:
                 self.by[digest].append(session_id)
 
     def notices(self, home: CodexHome) -> Iterator[Notice]:

@@ -20,12 +20,15 @@ from codex_session_sync.durable import (
     MANY,
     UNSUPPORTED,
     append,
+    drop_name,
+    name_too,
     not_writable,
     place,
     safe_join,
     sync_all,
     sync_file,
     sync_folder,
+    syncing_together,
     write_atomic,
 )
 from codex_session_sync.errors import HomeError
@@ -56,7 +59,7 @@ def syncs(monkeypatch: pytest.MonkeyPatch) -> Syncs:
     return found
 
 
-def failing(error: OSError) -> Any:
+def failing(error: BaseException) -> Any:
     def fails(*_: object, **__: object) -> None:
         raise error
 
@@ -101,6 +104,20 @@ def test_no_link_is_followed(tmp_path: Path, relative: str) -> None:
     with pytest.raises(HomeError) as caught:
         safe_join(tmp_path, relative)
     assert caught.value.code == "path_escapes_home"
+
+
+@posix
+def test_a_folder_is_looked_at_once_and_a_name_each_time(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    checked: set[str] = set()
+    assert safe_join(tmp_path, "folder/a", checked) == tmp_path / "folder/a"
+    (tmp_path / "folder/b").symlink_to("/tmp")
+    with pytest.raises(HomeError):
+        safe_join(tmp_path, "folder/b", checked)
+    (tmp_path / "other").symlink_to(tmp_path / "folder")
+    for _ in range(2):
+        with pytest.raises(HomeError):
+            safe_join(tmp_path, "other/a", checked)
 
 
 # Whole files
@@ -156,6 +173,81 @@ def test_a_failure_leaves_the_old_file(
     with pytest.raises(type(error)):
         write_atomic(path, b"two")
     assert tree(tmp_path) == before
+
+
+# Many files
+
+NUMBER = 20
+
+
+@posix
+@pytest.mark.parametrize("moved", [False, True], ids=["replaced", "moved"])
+def test_many_files_take_one_set_of_syncs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    """Contents are durable before the names that they get, and these before others go."""
+    folders = tmp_path / "old", tmp_path / "new"
+    for folder in folders:
+        folder.mkdir()
+    names = [str(number) for number in range(NUMBER)]
+    for name in names:
+        (folders[0] / name).write_bytes(b"old")
+    order: list[str] = []
+
+    def told(step: str, real: Any) -> Any:
+        def function(*arguments: Any, **more: Any) -> Any:
+            order.append(step)
+            return real(*arguments, **more)
+
+        return function
+
+    monkeypatch.setattr(durable, "_sync_file_systems", told("contents", lambda _: True))
+    monkeypatch.setattr(os, "fsync", told("folder", os.fsync))
+    monkeypatch.setattr(Path, "replace", told("name", Path.replace))
+    monkeypatch.setattr(Path, "unlink", told("gone", Path.unlink))
+    with syncing_together():
+        for name in names:
+            if moved:
+                assert name_too(folders[0] / name, folders[1] / name)
+                sync_folder(folders[1])
+                drop_name(folders[0] / name)
+            else:
+                write_atomic(folders[0] / name, b"new")
+        assert order == []
+        assert {(folders[0] / name).read_bytes() for name in names} == {b"old"}
+    if moved:
+        assert order == ["folder", *["gone"] * NUMBER, "folder"]
+    else:
+        assert order == ["contents", *["name"] * NUMBER, "folder"]
+    assert sorted(path.name for path in folders[moved].iterdir()) == sorted(names)
+    assert not list(folders[0].iterdir()) if moved else not list(folders[1].iterdir())
+    assert {path.read_bytes() for path in folders[moved].iterdir()} == {b"old" if moved else b"new"}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("late", [False, True], ids=["meanwhile", "at the end"])
+def test_a_failure_among_many_files_leaves_no_temporary_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, late: bool
+) -> None:
+    for name in "abc":
+        write_atomic(tmp_path / name, b"old")
+    before = tree(tmp_path)
+
+    def write() -> None:
+        with syncing_together():
+            for name in "abc":
+                write_atomic(tmp_path / name, b"new")
+            if not late:
+                raise error
+
+    if late:
+        monkeypatch.setattr(durable, "sync_all", failing(error))
+    with pytest.raises(type(error)):
+        write()
+    assert tree(tmp_path) == before
+    monkeypatch.undo()
+    write_atomic(tmp_path / "a", b"and at once again")
+    assert (tmp_path / "a").read_bytes() == b"and at once again"
 
 
 # Moving into place

@@ -1011,6 +1011,51 @@ def test_what_must_be_kept_does_not_keep_the_rest(site: Site, kept: str) -> None
     assert (site.sync / "sidecars/a.json").exists() == (kept == "document")
 
 
+@pytest.mark.parametrize("kind", ["documents", "moves"])
+def test_many_are_synced_together_and_one_place_step_by_step(
+    site: Site, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The syncs of a batch do not grow with it, save where it changes one place again."""
+    (site.sync / "sidecars").mkdir()
+    folder = site.home / "archived_sessions"
+    folder.mkdir()
+    names = [str(number) for number in range(30)]
+    many: list[AnyOperation] = []
+    for name in names:
+        if kind == "documents":
+            many.append(PutDocument(f"sidecars/{name}.json", None, name))
+        else:
+            (folder / name).write_bytes(b"x")
+            many.append(MoveFile(f"archived_sessions/{name}", f"sessions/{name}", 1))
+    more: list[AnyOperation] = [
+        PutDocument("sidecars/0.json", "0", "again"),
+        PutDocument("sidecars/1.json", "1", None),
+    ]
+    if kind == "moves":
+        more = [MoveFile("sessions/0", "sessions/again", 1)]
+    before = state(site)
+    syncs: list[int] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        syncs.append(descriptor)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    apply_all([*many, *more], site, [])
+    assert len(syncs) < len(names)
+    if kind == "documents":
+        assert (site.sync / "sidecars/0.json").read_text() == "again"
+        assert not (site.sync / "sidecars/1.json").exists()
+        assert len(list((site.sync / "sidecars").iterdir())) == len(names) - 1
+    else:
+        assert not list(folder.iterdir())
+        assert (site.home / "sessions/again").exists()
+        assert not (site.home / "sessions/0").exists()
+    assert undo_all([*many, *more], site) == []
+    assert state(site) == before
+
+
 def test_rows_without_a_database(site: Site) -> None:
     without = Site(site.home, site.sync, site.staged, None)
     with pytest.raises(HomeError) as caught:

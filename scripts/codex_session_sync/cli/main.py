@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import os
@@ -13,12 +14,11 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import click
-import orjson
 from click.shell_completion import CompletionItem
 
 from .. import __version__
 from ..errors import ExitCode, HomeError, SyncError, hint_on
-from ..report.envelope import Problem, Report, envelope, failure
+from ..report.envelope import Problem, Report, encoded, failure
 from .calling import PROGRAM, Call, filled
 
 COMMANDS = {
@@ -126,6 +126,8 @@ def main() -> int:
         from .completing import answer
 
         return answer(cli, instruction)
+    # Thousands of sessions are thousands of values that stay: looking through them finds nothing.
+    gc.set_threshold(50_000, 20, 100)
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _stop)
@@ -191,9 +193,7 @@ def _stop(number: int, _: FrameType | None) -> NoReturn:
 
 def _print(report: Report, moment: datetime, *, as_json: bool) -> None:
     if as_json:
-        layout = 0 if report.compact else orjson.OPT_INDENT_2
-        document = orjson.dumps(envelope(report), option=layout | orjson.OPT_APPEND_NEWLINE)
-        sys.stdout.buffer.write(document)
+        sys.stdout.buffer.write(encoded(report))
         sys.stdout.flush()
         return
     for stream in (sys.stdout, sys.stderr):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from ..errors import HomeError
 from ..model import RolloutFile
 from ..regular import read_regular
 from .inventory import RolloutIndex, rollout_file
-from .rollout import RolloutName
+from .rollout import RolloutName, parse_name
 
 SESSIONS = "sessions"
 ARCHIVED = "archived_sessions"
@@ -76,16 +76,24 @@ class CodexHome:
 
     def holds(self, path: Path) -> bool:
         """Whether a file lies where the home's rollouts do; a package may lie elsewhere in it."""
-        return any(path.is_relative_to(self.path / folder) for folder in (SESSIONS, ARCHIVED))
+        place = os.path.normcase(path)
+        return any(
+            place.startswith(os.path.normcase(f"{self.path}{os.sep}{folder}{os.sep}"))
+            for folder in (SESSIONS, ARCHIVED)
+        )
 
-    def rollouts(self) -> RolloutIndex:
-        """All rollouts that Codex would list here, found by their names alone."""
-        return RolloutIndex(self._scan())
+    def rollouts(self, only: Collection[str] | None = None) -> RolloutIndex:
+        """All rollouts that Codex would list here, found by their names alone.
 
-    def _scan(self) -> Iterator[RolloutFile]:
+        ``only``: those of these sessions, by id; the others are not looked at.
+        """
+        threads = None if only is None else frozenset(only)
+        return RolloutIndex(self._scan(threads))
+
+    def _scan(self, threads: frozenset[str] | None) -> Iterator[RolloutFile]:
         for folder in _date_folders(self.path / SESSIONS, 3):
-            yield from _rollouts_in(folder, archived=False)
-        yield from _rollouts_in(self.path / ARCHIVED, archived=True)
+            yield from _rollouts_in(folder, threads, archived=False)
+        yield from _rollouts_in(self.path / ARCHIVED, threads, archived=True)
 
 
 def locate_home(option: str | None, environ: Mapping[str, str]) -> Path:
@@ -169,9 +177,16 @@ def _date_folders(folder: Path, depth: int) -> Iterator[Path]:
             yield from _date_folders(Path(entry.path), depth - 1)
 
 
-def _rollouts_in(folder: Path, *, archived: bool) -> Iterator[RolloutFile]:
+def _rollouts_in(
+    folder: Path, threads: frozenset[str] | None, *, archived: bool
+) -> Iterator[RolloutFile]:
     for entry in _entries(folder):
-        if not entry.name.startswith("rollout-") or not entry.is_file():
+        if not entry.name.startswith("rollout-"):
+            continue
+        name = parse_name(entry.name) if threads is not None else None
+        if threads is not None and (name is None or name.thread_id not in threads):
+            continue
+        if not entry.is_file():
             continue
         stat = entry.stat()
         file = rollout_file(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -162,18 +163,23 @@ class _Bounded(io.RawIOBase):
         super().close()
 
 
-def read_head(file: RolloutFile) -> Json:
+def read_head(file: RolloutFile, stream: BinaryIO | None = None) -> Json:
     """The first record of a rollout, which must be its ``session_meta``, with the id of the name.
 
-    Blank lines before it are passed over, as Codex does. Raises SessionError
-    (``transcript_invalid``) if it is not.
+    Blank lines before it are passed over, as Codex does. ``stream``: the file, if it is open
+    already; more of it than the record may be read. Raises SessionError (``transcript_invalid``)
+    if it is not.
     """
-    line = head_line(file)
+    line = head_line(file) if stream is None else _first_line(file, stream)
     record = parse_record(line.data) if line else None
     if record is None or record["type"] != META:
         raise invalid(file, "does not begin with a session_meta record")
     if record["payload"].get("id") != file.thread_id:
         raise invalid(file, "names another session in its session_meta than in its file name")
+    match record["payload"].get("base_instructions"):
+        case {"text": str(text)} as instructions:
+            # Long, and the same in thousands of sessions: kept once in memory.
+            instructions["text"] = sys.intern(text)
     return record
 
 
@@ -181,10 +187,13 @@ def head_line(file: RolloutFile) -> Line | None:
     """The first line that is not blank; None where there is none. Raises SessionError."""
     try:
         with open_rollout(file) as stream:
-            lines = read_lines(stream, file.thread_id)
-            return next((line for line in lines if line.data.strip()), None)
+            return _first_line(file, stream)
     except zstandard.ZstdError as error:
         raise invalid(file, f"cannot be decompressed: {error}") from error
+
+
+def _first_line(file: RolloutFile, stream: BinaryIO) -> Line | None:
+    return next((line for line in read_lines(stream, file.thread_id) if line.data.strip()), None)
 
 
 def resolve(

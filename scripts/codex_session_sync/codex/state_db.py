@@ -65,6 +65,7 @@ class StateDb:
         self._connection = connection
         self._path = path
         self._columns: dict[str, dict[str, bool]] = {}
+        self._statements: dict[tuple[str, str, tuple[str, ...]], str] = {}
         self._referring: dict[tuple[str, str], Sequence[tuple[str, str]]] = {}
 
     def columns(self, table: str) -> Mapping[str, bool]:
@@ -124,6 +125,24 @@ class StateDb:
                 for row in self._connection.execute(select + where, values):
                     yield dict(zip(columns, row, strict=True))
 
+    def row(self, table: str, key: Row) -> Row | None:
+        """The row of which these columns have these values, if there is one."""
+        columns = self.columns(table)
+        if not columns:
+            return None
+        asked = (table, "select", tuple(key))
+        if asked not in self._statements:
+            where = " AND ".join(f"{_name(column)} = ?" for column in key)
+            select = f"SELECT {', '.join(map(_name, columns))} FROM {_name(table)}"  # noqa: S608
+            self._statements[asked] = f"{select} WHERE {where}"
+        try:
+            found = self._connection.execute(
+                self._statements[asked], tuple(key.values())
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise _unusable(self._path, error) from error
+        return dict(zip(columns, found, strict=True)) if found is not None else None
+
     def values(self, table: str, column: str) -> Iterator[str | int | float | None]:
         """The different values of one column."""
         select = f"SELECT DISTINCT {_name(column)} FROM {_name(table)}"  # noqa: S608
@@ -180,13 +199,15 @@ class StateDb:
 
     def insert(self, table: str, row: Row) -> None:
         """Add one row; its columns must be the table's."""
-        names = ", ".join(map(_name, row))
-        marks = ", ".join("?" * len(row))
-        with self._errors():
-            self._connection.execute(
-                f"INSERT INTO {_name(table)} ({names}) VALUES ({marks})",  # noqa: S608
-                tuple(row.values()),
-            )
+        asked = (table, "insert", tuple(row))
+        if asked not in self._statements:
+            names = ", ".join(map(_name, row))
+            marks = ", ".join("?" * len(row))
+            self._statements[asked] = f"INSERT INTO {_name(table)} ({names}) VALUES ({marks})"  # noqa: S608
+        try:
+            self._connection.execute(self._statements[asked], tuple(row.values()))
+        except sqlite3.Error as error:
+            raise _unusable(self._path, error) from error
 
     def update(self, table: str, key: Row, row: Row) -> None:
         """Set the columns of the row of this key; what refers to the row stays."""

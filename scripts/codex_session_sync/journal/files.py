@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar
 
-from ..durable import name_too, place, sync_file, sync_folder
+from ..durable import drop_name, name_too, place, sync_file, sync_folder
 from .site import Site, cut_short, opened, size_of, unexpected
 
 _CHUNK = 1 << 20
@@ -257,7 +257,7 @@ class MoveFile:
         for folder in PurePosixPath(new).parents:
             sync_folder(site.home / folder)
         if both:
-            source.unlink()
+            drop_name(source)
         sync_folder(source.parent)
 
     def _expect(self, source: Path, path: str) -> None:

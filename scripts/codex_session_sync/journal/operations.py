@@ -8,7 +8,6 @@ POSIX, relative to a named place (``home``, ``sync``), so that a moved home can 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 
 from ..codex.goals import TABLE as GOALS
 from ..model import Json
@@ -82,7 +81,7 @@ def concern_goals(operations: Iterable[AnyOperation]) -> bool:
 
 def to_json(operation: AnyOperation) -> Json:
     """An operation as it is journaled."""
-    return {"kind": operation.kind, **asdict(operation)}
+    return {"kind": operation.kind, **{key: getattr(operation, key) for key in operation.__slots__}}
 
 
 def from_json(document: Json) -> AnyOperation:

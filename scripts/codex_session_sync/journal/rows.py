@@ -81,8 +81,7 @@ class PutRow:
         )
 
     def _present(self, database: StateDb, key: Row) -> Row | None:
-        rows = database.rows(self.table, [str(key[KEY[self.table][0]])])
-        return next((r for r in rows if all(r[c] == v for c, v in key.items())), None)
+        return database.row(self.table, key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BufferedReader
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
@@ -27,7 +27,8 @@ class Site:
 
     ``staged`` is the transaction's own folder of files that wait to be put in place,
     ``history_db`` Codex's database of shown turns, which may not exist. ``as_now`` gives a row that
-    is found as it reads in the home as it is now, see ``places``.
+    is found as it reads in the home as it is now, see ``places``. ``checked``: folders that are
+    known to be reached through no link; None: nothing is taken for known.
     """
 
     home: Path
@@ -36,10 +37,15 @@ class Site:
     database: StateDb | None
     history_db: Path | None = None
     as_now: Callable[[Row | None], Row | None] = field(default=lambda row: row)
+    checked: set[str] | None = None
+
+    def looking_once(self) -> Site:
+        """The same for operations that are played at once: a folder's way is looked at once."""
+        return replace(self, checked=set())
 
     def resolve(self, where: Place, relative: str) -> Path:
         """The absolute path of a place's file; HomeError if it would leave the place."""
-        return safe_join(self.home if where == "home" else self.sync, relative)
+        return safe_join(self.home if where == "home" else self.sync, relative, self.checked)
 
 
 class Operation(Protocol):

@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import orjson
-
 from ..model import Json, Notice
-from .envelope import Gathered, Problem, Report, envelope
+from .envelope import Gathered, Problem, Report, encoded
 
 LIMIT = 3600
 """How many bytes of JSON a summary may be, before hints are filled with what was given."""
@@ -75,7 +73,7 @@ def summary(report: Report) -> Report:
         return report
     for room in _ROOMS:
         found = _summary(report, room)
-        if len(orjson.dumps(envelope(found))) <= LIMIT:
+        if len(encoded(found)) <= LIMIT:
             break
     return found
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import orjson
+
 from ..errors import ExitCode, SyncError
 from ..model import Json, Notice
 
@@ -54,8 +56,8 @@ def failure(command: str, error: SyncError) -> Report:
     return Report(command, "error", {}, error.exit_code, errors=(problem,))
 
 
-def envelope(report: Report) -> Json:
-    """The report as the one JSON object that ``--json`` prints."""
+def encoded(report: Report) -> bytes:
+    """The report as the one JSON object that ``--json`` prints, with a newline."""
     document = {
         "schema": SCHEMA,
         "command": report.command,
@@ -65,8 +67,12 @@ def envelope(report: Report) -> Json:
         "warnings": list(_entries(report.warnings)),
         "errors": list(_entries(report.errors)),
     }
-    printable: Json = _printable(document)
-    return printable
+    layout = 0 if report.compact else orjson.OPT_INDENT_2
+    option = layout | orjson.OPT_APPEND_NEWLINE
+    try:
+        return orjson.dumps(document, option=option)
+    except TypeError:
+        return orjson.dumps(_printable(document), option=option)
 
 
 def _printable(value: Any) -> Any:

@@ -6,7 +6,8 @@ The inverses are operations like any others: journaled, applied, undone and inve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -170,15 +171,24 @@ class Inverse:
         leaving = {o.path for _, o in moves}
         made = [o.path for _, o in files if isinstance(o, CreateFile)]
         coming = {f for path in (*made, *(o.new_path for _, o in moves)) for f in _parents(path)}
+        staying: dict[str, set[str]] = {}
         for session_id, operation in moves:
             for folder in _parents(operation.path):
-                if folder in leaving or folder in coming or not self.ledger.made_folder(folder):
+                if folder in leaving or folder in coming:
                     continue
-                place = self.home.path / folder
-                names = (f"{folder}/{path.name}" for path in place.iterdir())
-                if all(name in leaving for name in names):
+                if folder not in staying:
+                    staying[folder] = self._staying(folder, leaving)
+                if not staying[folder]:
                     leaving.add(folder)
+                    staying.get(folder.rpartition("/")[0], set()).discard(folder)
                     yield session_id, RemoveFolder(folder)
+
+    def _staying(self, folder: str, leaving: Collection[str]) -> set[str]:
+        """What keeps a folder: what else lies in it, or itself if no transaction made it."""
+        if not self.ledger.made_folder(folder):
+            return {folder}
+        names = (f"{folder}/{name}" for name in os.listdir(self.home.path / folder))  # noqa: PTH208
+        return {name for name in names if name not in leaving}
 
     def _rows(self, one: Ready) -> Iterator[AnyOperation]:
         session = one.deed.local_id
@@ -290,7 +300,8 @@ class Inverse:
 
 def _parents(path: str) -> list[str]:
     """The folders in the home that a path lies in, the innermost first."""
-    return [str(parent) for parent in PurePosixPath(path).parents][:-1]
+    parts = path.split("/")
+    return ["/".join(parts[:depth]) for depth in range(len(parts) - 1, 0, -1)]
 
 
 def _with(path: str, content: bytes | None, text: str, hint: int) -> EditText:

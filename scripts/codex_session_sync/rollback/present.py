@@ -42,12 +42,12 @@ class Present:
 
     def read(self) -> None:
         """Read what all sessions share, so that its failure is none of a single session."""
-        _ = self.rollouts, self.names, self._tables
+        _ = self.own, self.rollouts, self.names, self._tables
 
     def tip(self, session_id: str) -> RolloutFile | None:
         """The newest file of a session: the one that its row names, else the newest stamp."""
         row = self.row(session_id) or {}
-        return self.rollouts.tip(session_id, base_name(row.get("rollout_path")))
+        return self.own.tip(session_id, base_name(row.get("rollout_path")))
 
     def row(self, session_id: str) -> Row | None:
         """The session's row of ``threads``."""
@@ -72,6 +72,11 @@ class Present:
         if self._database is None:
             return []
         return [t for t in self._database.referring("threads", "id", session_id) if t not in BESIDE]
+
+    @cached_property
+    def own(self) -> RolloutIndex:
+        """The rollouts of these sessions, by file name."""
+        return self.home.rollouts(self._ids)
 
     @cached_property
     def rollouts(self) -> RolloutIndex:

@@ -220,7 +220,7 @@ def _newer_file(home: CodexHome, deed: Deed, left: Left, present: Present) -> Ob
         return None
     tip = present.tip(deed.local_id)
     # Of a session that goes no file may stay behind, also none that no row names.
-    files = present.rollouts.files(deed.local_id) if left.made else [tip] if tip else []
+    files = present.own.files(deed.local_id) if left.made else [tip] if tip else []
     for file in files:
         path = file.path.relative_to(home.path).as_posix()
         if path in left.files or path.removesuffix(COMPRESSED) in left.files:

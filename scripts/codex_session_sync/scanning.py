@@ -266,7 +266,7 @@ class _SliceReading:
         pass_ = self._pass
         if kind == EVENT:
             event = payload.get("type")
-            if event in _TELLING:
+            if isinstance(event, str) and event in _TELLING:
                 pass_.facts.note_event(event, payload, inherited=self._foreign is not None)
             if not pass_.paginated:
                 pass_.fingerprinter.note_event(payload)

@@ -52,7 +52,7 @@ def _half_file(path: Path, data: bytes) -> None:
         stream.write(data[: len(data) // 2])
 
 
-def _half_transcript(_: Any, target: Any, *__: Any) -> None:
+def _half_transcript(_: Any, target: Any, *__: Any, **___: Any) -> None:
     target.write(b'{"timestamp":"2026-')
 
 
@@ -87,7 +87,10 @@ POINTS = {
     "manifest": Point(log, "write_atomic", half=_half_document),
     "lock": Point(apply, "codex_thread_lock", lambda _, session: session),
     "stage": Point(
-        staging, "compose", lambda rewriter, *_: rewriter.transcript.session_id, _half_transcript
+        staging,
+        "compose",
+        lambda rewriter, *_, **__: rewriter.transcript.session_id,
+        _half_transcript,
     ),
     "continue": Point(
         Continuation, "write", lambda rest, _: rest.local.session_id, _half_transcript

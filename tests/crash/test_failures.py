@@ -126,9 +126,9 @@ def test_the_database_fails_for_all(
 def test_a_package_that_changes_under_way(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     victim = bed.package / "sessions" / VICTIM.file_name
 
-    def change(*arguments: Any) -> Any:
+    def change(*arguments: Any, **options: Any) -> Any:
         victim.write_bytes(VICTIM.data().replace(b"Three", b"Seven"))
-        return compose(*arguments)
+        return compose(*arguments, **options)
 
     before = bed.state()
     monkeypatch.setattr(staging, "compose", change)

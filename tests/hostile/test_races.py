@@ -153,7 +153,7 @@ def test_a_transcript_changes(
     what: str, when: str, court: Court, home: Path, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change, codes = CHANGES[what]
-    module, name = (command, "execute") if when == "planned" else (planning, "scan")
+    module, name = (command, "execute") if when == "planned" else (planning, "scan_all")
     before(monkeypatch, module, name, lambda: change(package / ROLLOUT))
     done = executed(court, home, package)
     if when == "listed" and what in ("shrinks", "is rewritten"):
@@ -169,7 +169,7 @@ def test_a_transcript_changes(
 def test_a_transcript_grows(
     when: str, court: Court, home: Path, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module, name = (command, "execute") if when == "planned" else (planning, "scan")
+    module, name = (command, "execute") if when == "planned" else (planning, "scan_all")
     before(monkeypatch, module, name, lambda: grow(package / ROLLOUT))
     done = executed(court, home, package)
     assert done.exit_code == 0
@@ -211,7 +211,7 @@ def test_an_archive_is_replaced_once_it_is_open(
         package.unlink()
         package.write_bytes(gz(tar_of({"../../evil": EVIL})))
 
-    before(monkeypatch, planning, "scan", act)
+    before(monkeypatch, planning, "scan_all", act)
     done = executed(court, home, package)
     assert done.exit_code == 0
     assert list(home.glob(f"sessions/**/{VICTIM.file_name}"))

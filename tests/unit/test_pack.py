@@ -373,7 +373,8 @@ def test_looking_reads_no_transcript(
     def never(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("codex_session_sync.plan.scan", never)
+    monkeypatch.setattr("codex_session_sync.transcript.wanted", never)
+    monkeypatch.setattr("codex_session_sync.reading.wanted", never)
     monkeypatch.setattr("codex_session_sync.unpacking.scan", never)
     looked = call("inspect-package", out, "--codex-home", new, "--json").sessions
     assert looked == {i: snapshot[i] for i in looked}

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from io import BufferedReader
 from typing import Any, BinaryIO, NamedTuple
 
 import orjson
@@ -60,6 +61,8 @@ _SHOWN = {
 """Legacy events and the items that stand for them in a paginated transcript."""
 
 _CHUNK = 1 << 20
+_MANY = 16
+"""After so many empty lines in a row more are likely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,8 @@ def read_lines(stream: BinaryIO, session_id: str, offset: int = 0) -> Iterator[L
     for data in iter(partial(stream.readline, MAX_LINE_BYTES + 2), b""):
         if data == b"\n":
             empty += 1
+            if empty % _MANY == 0:
+                empty += _pass_over_empty(stream)
             if empty < _CHUNK:
                 continue
         if empty:
@@ -145,6 +150,14 @@ def read_lines(stream: BinaryIO, session_id: str, offset: int = 0) -> Iterator[L
         offset += len(data)
     if empty:
         yield Line(offset, b"\n" * empty)
+
+
+def _pass_over_empty(stream: BinaryIO) -> int:
+    """Read the newlines that come next, as many of them as are at hand."""
+    if not isinstance(stream, BufferedReader):
+        return 0
+    ahead = stream.peek()
+    return len(stream.read(len(ahead) - len(ahead.lstrip(b"\n"))))
 
 
 def parse_record(data: bytes) -> Json | None:

@@ -535,7 +535,7 @@ def test_a_database_that_is_damaged(synced: CodexHome, source: Source, tmp_path:
     database.write_bytes(b"no database" * 1000)
     found = call("explain", session, "--codex-home", synced.home, "--json")
     assert (found.exit_code, found.codes) == (4, ["database_unreadable"])
-    assert "move it away" in found.envelope["errors"][0]["hint"]
+    assert "move the database away" in found.envelope["errors"][0]["hint"]
     database.rename(tmp_path / "damaged")
     assert asked(synced, [session], tmp_path / "mended")[session] == (True, True)
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +46,14 @@ def lookup(tips: list[RolloutFile], segment: str) -> RolloutFile | None:
     return next((tip for tip in tips if tip.segment_id == segment), None)
 
 
+@pytest.fixture
+def copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are copies of this one, with what tests have put in place of something."""
+    if sys.platform != "linux":
+        pytest.skip("processes are copied on Linux alone")
+    monkeypatch.setattr(reading, "_context", lambda: multiprocessing.get_context("fork"))
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_it_is_what_one_by_one_gives(
     tips: list[RolloutFile], method: str, monkeypatch: pytest.MonkeyPatch
@@ -63,6 +70,7 @@ def test_it_is_what_one_by_one_gives(
     assert sum(told) >= sum(tip.size for tip in tips[:-1])
 
 
+@pytest.mark.usefixtures("copied")
 def test_what_is_unsafe_ends_it(tips: list[RolloutFile], monkeypatch: pytest.MonkeyPatch) -> None:
     def unsafe(*_: object) -> None:
         raise PackageError("package_unsafe", "too much", hint="less")
@@ -74,6 +82,7 @@ def test_what_is_unsafe_ends_it(tips: list[RolloutFile], monkeypatch: pytest.Mon
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.usefixtures("copied")
 def test_a_process_that_dies_is_made_up_for(
     tips: list[RolloutFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,7 +95,6 @@ def test_a_process_that_dies_is_made_up_for(
         return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(reading, "read", dying)
-    monkeypatch.setattr(threading, "active_count", lambda: 1)
     found = scan_all(tips[:5], lambda i: lookup(tips, i))
     assert found == [scan(tip, lambda i: lookup(tips, i)) for tip in tips[:5]]
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import threading
@@ -18,6 +19,7 @@ from typing import Any, Self
 Json = dict[str, Any]
 
 REQUEST_SECONDS = 60.0
+_INDEXING_SECONDS = 0.25
 _EXIT_SECONDS = 10.0
 _PAGE = 100
 _APPROVAL = "item/commandExecution/requestApproval"
@@ -90,6 +92,7 @@ class AppServer:
                 },
             )
             self._send({"method": "initialized"})
+            _until_indexed(Path(self._env["CODEX_HOME"]))
         except BaseException:
             self.close()
             raise
@@ -289,3 +292,26 @@ def end_group(process: subprocess.Popen[Any]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _until_indexed(home: Path) -> None:
+    """Give Codex time to look through the files of a home that it opens for the first time.
+
+    It meets a session that is made meanwhile as a file, and its row is another one then. In some
+    homes the old release leaves it at that it has yet to look.
+    """
+    until = time.monotonic() + _INDEXING_SECONDS
+    while time.monotonic() < until:
+        states = [state for path in home.glob("state_*.sqlite") for state in _indexing(path)]
+        if all(state == "complete" for state in states):
+            return
+        time.sleep(0.01)
+
+
+def _indexing(database: Path) -> list[str]:
+    try:
+        uri = f"{database.as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as opened:
+            return [state for (state,) in opened.execute("SELECT status FROM backfill_state")]
+    except sqlite3.Error:
+        return []

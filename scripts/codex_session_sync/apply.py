@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -24,7 +25,12 @@ from .terms import Terms
 
 BATCH_BYTES = 64 << 20
 
+THREADS = 2
+THREADS_BYTES = 8 << 20
+"""What must be staged for threads to be started."""
+
 Progress = Callable[[int], None]
+_Made = Staged | SyncError | OSError
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +54,35 @@ class Writer:
                 continue
             with ExitStack() as locks:
                 staged: list[Staged] = []
-                for plan in batch:
-                    try:
-                        self._lock(plan, locks)
-                        staged.append(stager.stage(plan))
-                    except (SyncError, OSError) as error:
-                        yield _failed(plan, error)
+                for plan, made in zip(batch, self._stage(stager, batch, locks), strict=True):
+                    if isinstance(made, Staged):
+                        staged.append(made)
+                    else:
+                        yield _failed(plan, made)
                 for one, problem in committer.commit(staged):
                     yield _written(one) if problem is None else _failed(one.plan, problem)
                     if problem is None and one.foreseen is not None:
                         foreseen.append(one)
         self._remember(foreseen)
+
+    def _stage(
+        self, stager: Stager, batch: Sequence[SessionPlan], locks: ExitStack
+    ) -> Iterator[_Made]:
+        """Lock and stage the sessions of a batch, in order."""
+        locked = [self._locked(plan, locks) for plan in batch]
+
+        def staged(plan: SessionPlan, busy: SyncError | OSError | None) -> _Made:
+            try:
+                return busy or stager.stage(plan)
+            except (SyncError, OSError) as error:
+                return error
+
+        if sum(map(_size, batch)) < THREADS_BYTES:
+            yield from map(staged, batch, locked)
+            return
+        # Digests and the system's work go on beside Python's: two at a time take less long.
+        with ThreadPoolExecutor(THREADS) as pool:
+            yield from pool.map(staged, batch, locked)
 
     def _remember(self, placed: Sequence[Staged]) -> None:
         """Keep in the cache what scans will find of the transcripts that were written."""
@@ -87,10 +111,14 @@ class Writer:
         """Remove the staged file of a session that failed."""
         (self.log.staged / item.name).unlink(missing_ok=True)
 
-    def _lock(self, plan: SessionPlan, locks: ExitStack) -> None:
-        """Keep Codex from writing to a session meanwhile. Raises ``session_busy``."""
+    def _locked(self, plan: SessionPlan, locks: ExitStack) -> SyncError | OSError | None:
+        """Keep Codex from writing to a session meanwhile; the error where that cannot be."""
         assert plan.target is not None
-        locks.enter_context(codex_thread_lock(self.home.path, plan.target.session_id))
+        try:
+            locks.enter_context(codex_thread_lock(self.home.path, plan.target.session_id))
+        except (SyncError, OSError) as error:
+            return error
+        return None
 
 
 def _written(one: Staged) -> SessionOutcome:
@@ -102,9 +130,8 @@ def _batches(plans: Sequence[SessionPlan]) -> Iterator[list[SessionPlan]]:
     batch: list[SessionPlan] = []
     size, targets = 0, set[str]()
     for plan in plans:
-        assert isinstance(plan.transcript, Transcript)
         assert plan.target is not None
-        length, target = plan.transcript.size, plan.target.session_id
+        length, target = _size(plan), plan.target.session_id
         full = len(batch) == commit.BATCH_SESSIONS or size + length > BATCH_BYTES
         if batch and (full or target in targets):
             yield batch
@@ -114,6 +141,11 @@ def _batches(plans: Sequence[SessionPlan]) -> Iterator[list[SessionPlan]]:
         size += length
     if batch:
         yield batch
+
+
+def _size(plan: SessionPlan) -> int:
+    assert isinstance(plan.transcript, Transcript)
+    return plan.transcript.size
 
 
 def _failed(plan: SessionPlan, error: SyncError | OSError) -> SessionOutcome:

@@ -42,13 +42,14 @@ _DEPENDS_ON = (
     *("codex/items.py", "codex/rollout.py"),
 )
 _PART_BYTES = 1 << 20
+_TABLE_VERSION = 1
 _TABLE = """
-CREATE TABLE IF NOT EXISTS scans (
+CREATE TABLE scans (
     id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, name TEXT NOT NULL, size INTEGER NOT NULL,
     used INTEGER NOT NULL, header INTEGER NOT NULL, length INTEGER NOT NULL, digest BLOB NOT NULL,
     state BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS scans_by_name ON scans (name, size);
+CREATE INDEX scans_by_name ON scans (name, size);
 """
 _INSERT = (
     "INSERT OR REPLACE INTO scans (key, name, size, used, header, length, digest, state) "
@@ -285,7 +286,11 @@ def _opened(path: Path) -> sqlite3.Connection | None:
         return None
     try:
         database.execute("PRAGMA synchronous = OFF")
-        database.executescript(_TABLE)
+        [(version,)] = database.execute("PRAGMA user_version").fetchall()
+        if version != _TABLE_VERSION:
+            # Of another release, or new; whatever it has can be found again.
+            database.executescript(f"DROP TABLE IF EXISTS scans; {_TABLE}")
+            database.execute(f"PRAGMA user_version = {_TABLE_VERSION}")
     except sqlite3.OperationalError:
         # Somebody else writes to it, or nobody may; what is in it can be read all the same.
         return database

@@ -20,7 +20,7 @@ from bench.commands import (
     with_rsync,
 )
 from bench.homes import MORE_SHORT, Shelf
-from bench.measuring import Beside, Series, Step, emptied, run
+from bench.measuring import Beside, Series, Step, emptied, forget, run
 from bench.transcripts import Corpus, GrowingHome, empty_home
 
 MB = 1_000_000
@@ -113,6 +113,7 @@ def _import_points(home: Path, root: Path) -> tuple[Step, ...]:
     target, copy = root / "target", root / "copy"
 
     def fresh() -> None:
+        forget()
         empty_home(emptied(target))
 
     copied = beside(COPY)

@@ -20,7 +20,7 @@ from bench.commands import (
     sums,
     with_rsync,
 )
-from bench.measuring import SCRIPTS, Beside, Series, Step, emptied, run
+from bench.measuring import SCRIPTS, Beside, Series, Step, emptied, forget, run
 from bench.transcripts import Corpus, empty_home
 
 SAMPLE = SCRIPTS / "codex_session_sync" / "sample" / "garden.tar.zst"
@@ -93,6 +93,7 @@ def import_steps(home: Path, root: Path, name: str = "") -> tuple[Step, ...]:
     sessions = copy / "sessions"
 
     def fresh() -> None:
+        forget()
         empty_home(emptied(target))
 
     all_ways = with_rsync(Beside(COPY, IMPORT_GOALS.get(name)), PLAIN)

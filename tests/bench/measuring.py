@@ -26,6 +26,9 @@ HIDDEN = ("CODEX_HOME", "CODEX_SQLITE_HOME", "PYTHONDONTWRITEBYTECODE")
 
 MANY_FILES = 100
 
+CACHE = Path(tempfile.gettempdir()) / f"bench-cache-{os.getpid()}"
+"""What the program keeps of transcripts that it has read; gone with ``forget``."""
+
 
 def nothing() -> None:
     """What a step needs that needs nothing."""
@@ -90,7 +93,12 @@ class Run:
 def environment() -> dict[str, str]:
     """The variables of all commands."""
     kept = {name: value for name, value in os.environ.items() if name not in HIDDEN}
-    return {**kept, "PYTHONPATH": str(SCRIPTS)}
+    return {**kept, "PYTHONPATH": str(SCRIPTS), "CODEX_SESSION_SYNC_CACHE": str(CACHE)}
+
+
+def forget() -> None:
+    """Let the program know of no transcript that it has read before."""
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
 def run(command: Sequence[str], status: str | None = None) -> dict[str, Any]:

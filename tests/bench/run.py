@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.growth import curves, forward
 from bench.homes import Shelf, importing, startup, undoing
 from bench.machine import machine
-from bench.measuring import SCRIPTS, Series, measure
+from bench.measuring import SCRIPTS, Series, forget, measure
 from bench.packs import packages
 from bench.picture import draw
 from bench.table import readme, tables
@@ -108,6 +108,7 @@ def main() -> None:
                 if asked.out:
                     document["series"] = merged(old, measured)
                     asked.out.write_text(json.dumps(document, indent=1) + "\n")
+    forget()
     print(tables({"series": measured}))
     if asked.out:
         asked.out.with_suffix(".svg").write_text(draw(document["series"]))

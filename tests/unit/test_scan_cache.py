@@ -199,6 +199,18 @@ def test_a_state_that_is_damaged_is_not_taken(tmp_path: Path, cache: Path) -> No
     assert scanned(home).facts.turns == 2
 
 
+def test_a_file_of_another_release_is_made_anew(tmp_path: Path, cache: Path) -> None:
+    cache.mkdir()
+    with sqlite3.connect(cache / "scans.sqlite3") as database:
+        database.execute("CREATE TABLE scans (key BLOB PRIMARY KEY, other TEXT)")
+        database.execute("PRAGMA user_version = 99")
+    home = snapshot(tmp_path / "home", ONE)
+    scanned(home)
+    scan_cache.current().close()
+    with sqlite3.connect(cache / "scans.sqlite3") as database:
+        assert database.execute("SELECT count(*) FROM scans").fetchone() == (1,)
+
+
 def test_what_was_not_used_for_longest_makes_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

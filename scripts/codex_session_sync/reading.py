@@ -79,23 +79,32 @@ def _parallel(left: dict[int, Wanted]) -> Generator[tuple[int, _Result], None, N
     processes = min(_processors(), MOST_PROCESSES, len(left))
     if processes < 2 or sum(one.size for one in left.values()) < WORTHWHILE_BYTES:
         return
+    try:
+        with ProcessPoolExecutor(processes, _context(), _begin) as pool:
+            yield from _results(pool, left, 2 * processes)
+    except (BrokenProcessPool, OSError, ImportError, NotImplementedError):
+        # A sandbox may keep processes from being made, or what they share; others are killed.
+        return
+
+
+def _results(
+    pool: ProcessPoolExecutor, left: dict[int, Wanted], most: int
+) -> Generator[tuple[int, _Result], None, None]:
+    """What the processes find, as they find it; ``most`` chunks are on their way at a time."""
     chunks = _chunks(left)
-    with ProcessPoolExecutor(processes, _context(), _begin) as pool:
-        running: dict[Future[list[_Result]], list[int]] = {}
-        try:
-            while chunks or running:
-                while chunks and len(running) < 2 * processes:
-                    chunk = chunks.pop()
-                    jobs = [(left[place].slices, left[place].mode) for place in chunk]
-                    running[pool.submit(_read_all, jobs)] = chunk
-                for done in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield from zip(running.pop(done), done.result(), strict=True)
-        except BrokenProcessPool:
-            return
-        except BaseException:
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
+    running: dict[Future[list[_Result]], list[int]] = {}
+    try:
+        while chunks or running:
+            while chunks and len(running) < most:
+                chunk = chunks.pop()
+                jobs = [(left[place].slices, left[place].mode) for place in chunk]
+                running[pool.submit(_read_all, jobs)] = chunk
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                yield from zip(running.pop(done), done.result(), strict=True)
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
 
 
 def _chunks(left: dict[int, Wanted]) -> list[list[int]]:

@@ -99,6 +99,18 @@ def test_a_process_that_dies_is_made_up_for(
     assert found == [scan(tip, lambda i: lookup(tips, i)) for tip in tips[:5]]
 
 
+@pytest.mark.parametrize("error", [OSError("no room"), NotImplementedError("no sem_open")])
+def test_without_processes_they_are_read_here(
+    tips: list[RolloutFile], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refused(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(reading, "ProcessPoolExecutor", refused)
+    found = scan_all(tips[:5], lambda i: lookup(tips, i))
+    assert found == [scan(tip, lambda i: lookup(tips, i)) for tip in tips[:5]]
+
+
 PROGRAM = """
 import sys, time
 from codex_session_sync import reading

@@ -101,10 +101,11 @@ class Foreseen:
 
 def remember(state: State, path: Path, size: int, mtime_ns: int) -> None:
     """Keep it for the file, if that is there as it was written."""
-    key = scan_cache.key_of([part.slice for part in state.scanned])
-    if key is None:
+    slices = [part.slice for part in state.scanned]
+    key = scan_cache.key_of(slices)
+    try:
+        status = path.stat()
+    except OSError:
         return
-    status = path.stat()
-    if (status.st_size, status.st_mtime_ns) == (size, mtime_ns):
-        name = scan_cache.name_of([part.slice for part in state.scanned])
-        scan_cache.current().keep(key, name, size, dump(state))
+    if key is not None and (status.st_size, status.st_mtime_ns) == (size, mtime_ns):
+        scan_cache.current().keep(key, scan_cache.name_of(slices), size, dump(state))

@@ -114,7 +114,7 @@ class Kept:
         """The next bytes. Raises ValueError where there are no more so many."""
         data = bytearray()
         while len(data) < length:
-            part = self._stream.read(min(_PART_BYTES, length - len(data)))
+            part = self._read(min(_PART_BYTES, length - len(data)))
             if not part:
                 raise ValueError("the state is too short")
             self._found.update(part)
@@ -123,7 +123,14 @@ class Kept:
 
     def is_whole(self) -> bool:
         """Whether what was taken is all that was kept, as it was kept."""
-        return not self._stream.read(1) and self._found.digest() == self._digest
+        return not self._read(1) and self._found.digest() == self._digest
+
+    def _read(self, length: int) -> bytes:
+        """The next bytes; none where the file cannot be read any more."""
+        try:
+            return self._stream.read(length)
+        except sqlite3.Error:
+            return b""
 
 
 class ScanCache:
@@ -197,8 +204,9 @@ class ScanCache:
             if used < time.time() - _DAY_S:
                 self._used.append(number)
             if length > _PART_BYTES:
+                if self._database is None:
+                    return
                 try:
-                    assert self._database is not None
                     with self._database.blobopen("scans", "state", number, readonly=True) as blob:
                         yield Kept(blob, header, digest)
                 except sqlite3.Error:

@@ -51,11 +51,10 @@ def dump(state: State) -> list[Buffer]:
 def load(kept: Kept, slices: Sequence[Slice], progress: Progress | None) -> State | None:
     """The state of a pass over these slices, or over so many as its last one has in common with
     them; None where it is of another number, or not what was kept."""
-    first = kept.take(kept.header)
     try:
-        header: Any = orjson.loads(first)
+        header: Any = orjson.loads(kept.take(kept.header))
         parts = [kept.take(length) for length in header["parts"]]
-    except ValueError:
+    except (ValueError, KeyError, TypeError):  # damaged, which only its end would tell
         return None
     if not kept.is_whole() or len(header["slices"]) != len(slices):
         return None

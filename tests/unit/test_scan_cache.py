@@ -5,12 +5,14 @@ That a scan with it finds what one without it does is compared in every test (se
 
 from __future__ import annotations
 
+import ast
 import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +24,7 @@ from codex_session_sync.codex.rollout import parse_record
 from codex_session_sync.foreseen import Foreseen
 from codex_session_sync.model import Transcript
 from codex_session_sync.scan_cache import VARIABLE, ScanCache
+from codex_session_sync.scan_state import load
 from codex_session_sync.transcript import scan
 from workbench import call, codex_home, make_database
 
@@ -80,7 +83,12 @@ def file_of(home: Path) -> Path:
     return path
 
 
-def test_a_file_is_parsed_once(tmp_path: Path, cache: Path, parsed: list[bytes]) -> None:
+@pytest.mark.parametrize("large", [1 << 20, 100])
+def test_a_file_is_parsed_once(
+    tmp_path: Path, cache: Path, parsed: list[bytes], large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its state is so large that it is written and read part by part."""
+    monkeypatch.setattr(scan_cache, "_PART_BYTES", large)
     home = snapshot(tmp_path / "home", ONE)
     first = scanned(home)
     assert len(parsed) == first.facts.records
@@ -197,6 +205,47 @@ def test_a_state_that_is_damaged_is_not_taken(tmp_path: Path, cache: Path) -> No
         assert changed != state
         database.execute("UPDATE scans SET state = ?", (changed,))
     assert scanned(home).facts.turns == 2
+
+
+@pytest.mark.parametrize(
+    "damage", ["state = zeroblob(9)", "header = header - 1", "header = 2, state = x'5b5d'"]
+)
+@pytest.mark.parametrize("large", [1 << 20, 1])
+def test_a_state_that_is_cut_off_is_not_taken(
+    tmp_path: Path, cache: Path, damage: str, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan_cache, "_PART_BYTES", large)
+    home = snapshot(tmp_path / "home", ONE)
+    before = scanned(home)
+    scan_cache.current().close()
+    scan_cache._cache.cache_clear()
+    with sqlite3.connect(cache / "scans.sqlite3") as database:
+        database.execute(f"UPDATE scans SET {damage}")
+    assert scanned(home) == before
+
+
+def test_a_file_that_breaks_while_it_is_read_is_done_without(tmp_path: Path, cache: Path) -> None:
+    class Broken:
+        def read(self, _: int) -> bytes:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    broken: Any = Broken()
+    tip = scanned(snapshot(tmp_path / "home", ONE)).slices[-1].slice
+    assert load(scan_cache.Kept(broken, 2, b""), [tip], None) is None
+
+
+def test_all_code_that_a_state_depends_on_is_part_of_its_key() -> None:
+    """What the modules of a scan import is named; policy and roots only give names of keys."""
+    root = Path(scan_cache.__file__).parent
+    named = {root / name for name in scan_cache._DEPENDS_ON}
+    for path in named - {root / "policy.py", root / "roots.py"}:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                folder = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+                found = [folder.with_suffix(".py")]
+                if folder.is_dir():
+                    found = [folder / f"{alias.name}.py" for alias in node.names]
+                assert {*found} <= {*named, root / "scan_cache.py"}, path
 
 
 def test_a_file_of_another_release_is_made_anew(tmp_path: Path, cache: Path) -> None:

@@ -27,24 +27,17 @@ from ..sidecars.adopt import (
 from .options import (
     brevity_options,
     common,
-    completing,
     execute_option,
     home_of,
     opened,
     optional_package,
+    sessions_option,
 )
 
 
 @click.command("adopt")
 @optional_package
-@click.option(
-    "--session",
-    "sessions",
-    multiple=True,
-    metavar="ID",
-    shell_complete=completing("packaged"),
-    help="Only this session, of the home or of the package; may be repeated.",
-)
+@sessions_option("Only this session, of the home or of the package; may be repeated.", "packaged")
 @click.option("--all", "every", is_flag=True, help="Every session of the home, or of the package.")
 @execute_option
 @brevity_options

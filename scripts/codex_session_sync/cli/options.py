@@ -113,16 +113,23 @@ def opened(pkg: Path, limits: Sequence[str], identities: Sequence[Path]) -> Iter
         yield package
 
 
-def session_option(function: Decorated) -> Decorated:
-    """``--session``: limits a command to some sessions."""
-    return click.option(
-        "--session",
-        "sessions",
-        multiple=True,
-        metavar="ID",
-        shell_complete=completing("packaged"),
-        help="Only this session of the package; may be repeated.",
-    )(function)
+def sessions_option(told: str, completes: str = "sessions") -> Callable[[Decorated], Decorated]:
+    """``--session``: limits a command to some sessions; ``told`` is its help."""
+
+    def decorate(function: Decorated) -> Decorated:
+        return click.option(
+            "--session",
+            "sessions",
+            multiple=True,
+            metavar="ID",
+            shell_complete=completing(completes),
+            help=told,
+        )(function)
+
+    return decorate
+
+
+session_option = sessions_option("Only this session of the package; may be repeated.", "packaged")
 
 
 def choice_options(function: Decorated) -> Decorated:

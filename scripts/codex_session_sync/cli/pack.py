@@ -20,7 +20,7 @@ from ..packing.selection import Filters, Selection, select
 from ..report.envelope import Problem, Report
 from ..report.progress import byte_progress
 from . import secrets_told
-from .options import common, completing, home_of
+from .options import common, completing, home_of, sessions_option
 
 COMMAND = "pack"
 
@@ -43,14 +43,7 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetim
     type=click.Path(path_type=Path),
     help="The package to write; nothing may be there yet.",
 )
-@click.option(
-    "--session",
-    "sessions",
-    multiple=True,
-    metavar="ID",
-    shell_complete=completing("sessions"),
-    help="Only this session; repeatable.",
-)
+@sessions_option("Only this session; repeatable.")
 @click.option(
     "--cwd",
     "cwds",

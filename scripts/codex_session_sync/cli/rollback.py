@@ -17,7 +17,14 @@ from ..report.envelope import Problem, Report, Status
 from ..report.progress import item_progress
 from ..rollback.plan import ALREADY, RollbackPlan, newest, plan_rollback
 from ..rollback.unwinding import Outcome, undoing_json, unwind
-from .options import brevity_options, common, completing, execute_option, home_of
+from .options import (
+    brevity_options,
+    common,
+    completing,
+    execute_option,
+    home_of,
+    sessions_option,
+)
 
 
 @click.command("rollback")
@@ -25,14 +32,7 @@ from .options import brevity_options, common, completing, execute_option, home_o
     "transaction_id", metavar="[ID]", required=False, shell_complete=completing("transactions")
 )
 @click.option("--latest", is_flag=True, help="The newest transaction that changed something.")
-@click.option(
-    "--session",
-    "sessions",
-    multiple=True,
-    metavar="ID",
-    shell_complete=completing("sessions"),
-    help="Only this session of the transaction; may be repeated.",
-)
+@sessions_option("Only this session of the transaction; may be repeated.")
 @execute_option
 @brevity_options
 @common

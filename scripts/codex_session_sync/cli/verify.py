@@ -16,31 +16,21 @@ from ..errors import ExitCode, HomeError, SessionError
 from ..identify import match_id
 from ..journal.log import Journal
 from ..local import LocalSessions
-from ..model import Json, Result
+from ..model import RESULT_OF, Json
 from ..recovery import unfinished_notices
 from ..report.envelope import Problem, Report
 from ..report.progress import item_progress
 from ..sync import Execution
 from ..verify import GOOD, Shown, Verdict, synced_sessions, to_json, verify
-from .options import brevity_options, common, completing, home_of
+from .options import brevity_options, common, completing, home_of, sessions_option
 
 COMMAND = "verify"
-
-WRITTEN = (Result.IMPORTED, Result.FAST_FORWARDED, Result.BRANCHED)
-"""The results by which a sync changed a session."""
 
 _AFTERWARDS = "what was synced stays; once Codex works, `codex-session-sync verify` asks it"
 
 
 @click.command(COMMAND)
-@click.option(
-    "--session",
-    "sessions",
-    multiple=True,
-    metavar="ID",
-    shell_complete=completing("sessions"),
-    help="Only this session of the home; may be repeated. Default: all that were synced.",
-)
+@sessions_option("Only this session of the home; may be repeated. Default: all that were synced.")
 @click.option(
     "--codex-bin",
     metavar="FILE",
@@ -97,7 +87,7 @@ def with_verification(
     written = [
         outcome.local_session_id
         for outcome in done.outcomes
-        if outcome.result in WRITTEN and outcome.local_session_id is not None
+        if outcome.result in RESULT_OF.values() and outcome.local_session_id is not None
     ]
     verdicts: Json | None = None
     try:

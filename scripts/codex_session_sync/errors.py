@@ -70,6 +70,12 @@ class HomeError(SyncError):
     exit_code = ExitCode.HOME
 
 
+class StoreError(SyncError):
+    """The store cannot be used now; nothing was written."""
+
+    exit_code = ExitCode.HOME
+
+
 class InterruptedTransactionError(SyncError):
     """An earlier transaction did not end; it must be recovered first."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -23,6 +23,10 @@ COORDINATION = ".coordination.lock"
 """Codex holds it, shared, while it opens and locks the lock file of a session."""
 
 
+class LockHeldError(Exception):
+    """Another command holds a folder; its text tells which, as the end of a sentence."""
+
+
 @contextmanager
 def home_lock(sync_dir: Path, command: str) -> Iterator[None]:
     """Hold the home for one writing command; the system frees it if the process dies.
@@ -32,30 +36,51 @@ def home_lock(sync_dir: Path, command: str) -> Iterator[None]:
     """
     try:
         sync_dir.mkdir(exist_ok=True)
-        lock = _acquired(sync_dir)
-    except Timeout as error:
+        release = take(sync_dir, command)
+    except LockHeldError as error:
         raise HomeError(
             "home_locked",
-            f"another sync is at work on this home{_holder(sync_dir)}",
+            f"another sync is at work on this home{error}",
             hint="wait for it to end, then run `codex-session-sync AGAIN`",
         ) from error
     except OSError as error:
         raise not_writable(sync_dir, error) from error
     try:
-        _write_holder(sync_dir, command)
         yield
     finally:
+        release()
+
+
+def take(folder: Path, command: str, wait: float = 0.0) -> Callable[[], None]:
+    """Lock a folder for one command, which may wait for ``wait`` seconds; returns what frees it.
+
+    Raises LockHeldError, OSError.
+    """
+    try:
+        lock = _acquired(folder, wait)
+    except Timeout as error:
+        raise LockHeldError(_holder(folder)) from error
+    try:
+        holder = {"pid": os.getpid(), "since": now(), "command": command}
+        write_atomic(folder / HOLDER, orjson.dumps(holder))
+    except BaseException:
+        lock.release()
+        raise
+
+    def release() -> None:
         with suppress(OSError):
-            (sync_dir / HOLDER).unlink(missing_ok=True)
+            (folder / HOLDER).unlink(missing_ok=True)
         lock.release()
 
+    return release
 
-def _acquired(sync_dir: Path) -> BaseFileLock:
-    """The home's lock: the system's, or a file that names its process where there is none.
+
+def _acquired(folder: Path, wait: float) -> BaseFileLock:
+    """A folder's lock: the system's, or a file that names its process where there is none.
 
     Raises Timeout if it is held, OSError.
     """
-    lock: BaseFileLock = FileLock(sync_dir / LOCK, timeout=0)
+    lock: BaseFileLock = FileLock(folder / LOCK, timeout=wait)
     try:
         lock.acquire()
     except Timeout:
@@ -63,7 +88,7 @@ def _acquired(sync_dir: Path) -> BaseFileLock:
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
-        lock = SoftFileLock(sync_dir / f"{LOCK}.held", timeout=0)
+        lock = SoftFileLock(folder / f"{LOCK}.held", timeout=wait)
         lock.acquire()
     return lock
 
@@ -181,17 +206,9 @@ def _flock(path: Path) -> Iterator[None]:
         yield  # closing the file frees it
 
 
-def _write_holder(sync_dir: Path, command: str) -> None:
-    holder = {"pid": os.getpid(), "since": now(), "command": command}
+def _holder(folder: Path) -> str:
     try:
-        write_atomic(sync_dir / HOLDER, orjson.dumps(holder))
-    except OSError as error:
-        raise not_writable(sync_dir, error) from error
-
-
-def _holder(sync_dir: Path) -> str:
-    try:
-        found = orjson.loads(read_regular(sync_dir / HOLDER))
+        found = orjson.loads(read_regular(folder / HOLDER))
         return f": process {found['pid']}, since {found['since']} ({found['command']})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema_rs
 import orjson
 
-from .errors import HomeError, PackageError, SyncError
+from .errors import HomeError, PackageError, StoreError, SyncError
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _HINTS: dict[type[SyncError], str] = {
     PackageError: "get the package again, or make it with a tool that writes this format",
     HomeError: "restore it from a backup, or move it away; nothing was changed",
+    StoreError: "restore it from a backup of the store; nothing was changed",
 }
 
 

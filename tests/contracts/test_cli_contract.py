@@ -23,7 +23,7 @@ import pytest
 
 from archives import Zipped, zipped
 from builders import Session, dump, session_id, write_snapshot, write_transfer
-from codex_session_sync.cli import main
+from codex_session_sync.cli.commands import COMMANDS, GROUPS, command_of
 from codex_session_sync.codex import state_db
 from codex_session_sync.errors import ExitCode
 from codex_session_sync.locks import home_lock
@@ -245,12 +245,12 @@ def test_success_fits_the_schema(
     before(place)
     outcome = checked(call(*_filled(arguments, place), "--json"))
     assert outcome.exit_code == ExitCode.OK
-    assert outcome.envelope["command"] == arguments[0]
+    assert outcome.envelope["command"] == command_of(arguments)
     assert outcome.envelope["status"] == status
     assert outcome.envelope["errors"] == []
 
 
-@pytest.mark.parametrize("command", main.COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_an_error_of_any_command_fits_the_schema(place: Place, command: str) -> None:
     shutil.rmtree(place.home)
     arguments = {
@@ -262,7 +262,7 @@ def test_an_error_of_any_command_fits_the_schema(place: Place, command: str) -> 
         "explain": ["x"],
         "demo": ["--codex-home", str(place.root)],
     }
-    given = _filled((command, *arguments.get(command, ())), place)
+    given = _filled((*command.split(), *arguments.get(command, ())), place)
     outcome = checked(call(*given, "--json"))
     ends = {"demo": ("demo_home_exists", 2), "completion": ("usage", 2)}
     code, exit_code = ends.get(command, ("home_missing", 4))
@@ -272,8 +272,8 @@ def test_an_error_of_any_command_fits_the_schema(place: Place, command: str) -> 
 
 
 def test_all_commands_are_covered() -> None:
-    assert {arguments[0] for _, arguments, _ in SUCCESSES} == set(main.COMMANDS)
-    known = {"codex-session-sync", *main.COMMANDS}
+    assert {command_of(arguments) for _, arguments, _ in SUCCESSES} == set(COMMANDS)
+    known = {"codex-session-sync", *COMMANDS, *GROUPS}
     assert set(SCHEMA["properties"]["command"]["enum"]) == known
 
 
@@ -1205,9 +1205,9 @@ def test_a_reader_that_goes_away(place: Place, more: tuple[str, ...]) -> None:
 def test_help_names_every_command(place: Place) -> None:
     outcome = call("--help")
     assert outcome.exit_code == 0
-    assert all(command in outcome.out.decode() for command in main.COMMANDS)
-    for command in main.COMMANDS:
-        shown = call(command, "--help")
+    assert all(command.split()[0] in outcome.out.decode() for command in COMMANDS)
+    for command in COMMANDS:
+        shown = call(*command.split(), "--help")
         assert shown.exit_code == 0
         assert b"--json" in shown.out
         assert shown.err == ""

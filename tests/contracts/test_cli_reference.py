@@ -11,7 +11,8 @@ import click
 import pytest
 
 import make_pictures
-from codex_session_sync.cli.main import COMMANDS, cli
+from codex_session_sync.cli.commands import COMMANDS, found
+from codex_session_sync.cli.main import cli
 from codex_session_sync.errors import ExitCode
 
 ROOT = Path(__file__).parents[2]
@@ -74,13 +75,6 @@ def first_cells(text: str) -> list[str]:
     return [row.strip("`") for row in rows if row.startswith("`") or row[:1].isdigit()]
 
 
-def command(name: str) -> tuple[click.Command, click.Context]:
-    context = click.Context(cli, info_name="codex-session-sync")
-    found = cli.get_command(context, name)
-    assert found is not None
-    return found, click.Context(found, parent=context, info_name=name)
-
-
 def test_the_commands_are_those_of_the_page() -> None:
     assert list(DESCRIBED) == list(COMMANDS)
 
@@ -96,10 +90,10 @@ def argument(option: click.Option) -> list[str]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_options_are_those_of_the_page(name: str) -> None:
-    found, _ = command(name)
+    command, _ = found(cli, name)
     known = [
         " ".join([*option.opts, *argument(option)])
-        for option in found.params
+        for option in command.params
         if isinstance(option, click.Option)
     ]
     documented = [cell for cell in first_cells(DESCRIBED[name]) if cell.startswith("-")]
@@ -108,8 +102,8 @@ def test_the_options_are_those_of_the_page(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_usage_is_that_of_the_page(name: str) -> None:
-    found, context = command(name)
-    assert f"\nUsage: `{found.get_usage(context).removeprefix('Usage: ')}`\n" in DESCRIBED[name]
+    command, context = found(cli, name)
+    assert f"\nUsage: `{command.get_usage(context).removeprefix('Usage: ')}`\n" in DESCRIBED[name]
 
 
 def test_the_exit_codes_are_those_of_the_page() -> None:

@@ -29,6 +29,7 @@ WHERE: dict[str, set[str]] = {
     "UsageError": {"exit 2"},
     "PackageError": {"exit 3"},
     "HomeError": {"exit 4", "session", "warning"},
+    "StoreError": {"exit 4", "warning"},
     "InterruptedTransactionError": {"exit 5"},
     "SessionError": {"session"},
     "Notice": {"warning"},

@@ -9,12 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 
 from builders import Session, write_snapshot
+from codex_session_sync.cli.commands import COMMANDS, PURPOSES, found
 from codex_session_sync.cli.completing import SHELLS, VARIABLE
-from codex_session_sync.cli.main import COMMANDS, PURPOSES, cli
+from codex_session_sync.cli.main import cli
 from workbench import add_rows, call, call_process, environment, make_database
 
 NAMED = Session(1, start=10, name="Compost: what\tgoes in").say("What goes on the heap?")
@@ -60,7 +60,7 @@ def values(place: Path, shell: str, line: str) -> list[str]:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_commands_options_and_choices(place: Path, shell: str) -> None:
-    assert values(place, shell, "") == list(COMMANDS)
+    assert values(place, shell, "") == list(dict.fromkeys(name.split()[0] for name in COMMANDS))
     assert values(place, shell, "sy") == ["sync"]
     assert {"--execute", "--session", "--summary"} <= set(values(place, shell, "sync --"))
     assert values(place, shell, "sync x --on-div") == ["--on-diverged"]
@@ -170,10 +170,8 @@ complete -p codex-session-sync
 def test_purposes_are_those_of_the_commands() -> None:
     """They are told without importing a command, so they are written down twice."""
     assert list(PURPOSES) == list(COMMANDS)
-    context = click.Context(cli)
     for name, purpose in PURPOSES.items():
-        command = cli.get_command(context, name)
-        assert command is not None
+        command, _ = found(cli, name)
         assert len(purpose) <= 49
         first = (command.help or "").split()[0]
         assert first == purpose.split()[0] or name in ("recover", "rebuild-index", "adopt"), name

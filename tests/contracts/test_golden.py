@@ -17,7 +17,7 @@ import pytest
 from rich.cells import cell_len
 
 from builders import Session, write_snapshot
-from codex_session_sync.cli.main import COMMANDS
+from codex_session_sync.cli.commands import COMMANDS, GROUPS, command_of
 from make_pictures import CARRIED, MOMENT, carried, terminal
 from workbench import call, environment
 
@@ -184,18 +184,18 @@ def kept(name: str, text: str, request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("command", ["", *GROUPS, *COMMANDS])
 def test_help(
     command: str, columns: int, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     text = call(*command.split(), "--help").out.decode()
     assert max(map(cell_len, text.splitlines())) <= columns
-    if command:
+    if command in COMMANDS:
         assert "\n  Examples:\n" in text
         assert re.search(r"\bwrites? ", text, re.IGNORECASE)
         assert "\n  Next" in text or command == "completion"
-    kept(f"help/{command or 'program'}.{columns}.txt", text, request)
+    kept(f"help/{command.replace(' ', '-') or 'program'}.{columns}.txt", text, request)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="other paths there")
@@ -216,12 +216,16 @@ def test_output(run: Run, columns: int, place: Path, request: pytest.FixtureRequ
 
 
 def test_every_command_is_shown() -> None:
-    shown = {command.split()[0] for run in RUNS for command in run.shown}
+    shown = {command_of(command.split()) for run in RUNS for command in run.shown}
     assert shown == set(COMMANDS) - {"completion"}
 
 
 def test_no_file_is_left_over() -> None:
-    names = {f"help/{c or 'program'}.{w}.txt" for c in ("", *COMMANDS) for w in WIDTHS}
+    names = {
+        f"help/{c.replace(' ', '-') or 'program'}.{w}.txt"
+        for c in ("", *GROUPS, *COMMANDS)
+        for w in WIDTHS
+    }
     names |= {f"runs/{run.name}.{w}.txt" for run in RUNS for w in WIDTHS}
     assert {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.txt")} == names
 

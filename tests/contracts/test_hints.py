@@ -10,11 +10,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-import click
 import pytest
 
 from codex_session_sync.cli.calling import Call, filled
-from codex_session_sync.cli.main import COMMANDS, cli
+from codex_session_sync.cli.commands import command_of, found
+from codex_session_sync.cli.main import cli
 from codex_session_sync.health.finding import REMEDIES
 from codex_session_sync.report.envelope import Gathered, Problem, Report
 from contracts import test_codes
@@ -122,7 +122,7 @@ HINTS = collected()
 def told(text: str) -> set[str]:
     """The commands of this program that a remedy of the table, or a hint, tells."""
     spans = [span.removeprefix("codex-session-sync ") for span in _SPAN.findall(text)]
-    return {span.split()[0] for span in spans if span.split() and span.split()[0] in COMMANDS}
+    return {name for span in spans if (name := command_of(span.split()))}
 
 
 def options(text: str) -> set[str]:
@@ -163,11 +163,12 @@ def test_a_command_in_a_hint_can_be_called(code: str) -> None:
         for span in _SPAN.findall(hint):
             if not span.startswith("codex-session-sync "):
                 continue
-            name, *words = span.split()[1:]
-            if name in ("AGAIN", "--help", "COMMAND", "*"):
+            words = span.split()[1:]
+            if words[0] in ("AGAIN", "--help", "COMMAND", "*"):
                 continue
-            command = cli.get_command(click.Context(cli), name)
-            assert command is not None, span
+            name = command_of(words)
+            assert name, span
+            command, _ = found(cli, name)
             known = {option for one in command.params for option in (*one.opts, "--help")}
             assert {word for word in words if word.startswith("-")} <= known, span
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import io
 import os
 import signal
@@ -14,90 +13,12 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import click
-from click.shell_completion import CompletionItem
 
 from .. import __version__
 from ..errors import ExitCode, HomeError, SyncError, hint_on
 from ..report.envelope import Problem, Report, encoded, failure
 from .calling import PROGRAM, Call, filled
-
-COMMANDS = {
-    "inspect-package": "inspect_package",
-    "sync": "sync",
-    "pack": "pack",
-    "have": "have",
-    "adopt": "adopt",
-    "list-transactions": "list_transactions",
-    "show-transaction": "show_transaction",
-    "rollback": "rollback",
-    "recover": "recover",
-    "sidecar-health": "sidecar_health",
-    "rebuild-sidecar": "rebuild_sidecar",
-    "replay-transactions-sidecar": "replay_sidecar",
-    "prune-invalid-mappings": "prune_mappings",
-    "rebuild-index": "rebuild_index",
-    "verify": "verify",
-    "explain": "explain",
-    "lineage": "lineage",
-    "demo": "demo",
-    "completion": "completion",
-}
-"""Each command's module; imported only when it is called."""
-
-PURPOSES = {
-    "inspect-package": "Tell what is in a package, and what to do.",
-    "sync": "Bring the sessions of a package into the home.",
-    "pack": "Write sessions of this home to a package.",
-    "have": "Write what this home has, for a `pack --have`.",
-    "adopt": "Track sessions that came by other means.",
-    "list-transactions": "List what was done to this home, newest first.",
-    "show-transaction": "Show one transaction and every change it made.",
-    "rollback": "Undo what a transaction did.",
-    "recover": "End what a crash interrupted.",
-    "sidecar-health": "Check what is known of earlier syncs.",
-    "rebuild-sidecar": "Make the sidecars anew from all that is left.",
-    "replay-transactions-sidecar": "Make the sidecars what the journal says.",
-    "prune-invalid-mappings": "Take out mappings whose session is gone.",
-    "rebuild-index": "Make Codex's lists of names and prompts anew.",
-    "verify": "Ask the installed Codex to open sessions.",
-    "explain": "Say why Codex does or does not show a session.",
-    "lineage": "Show which sessions came from which.",
-    "demo": "Show the main job, in a home of its own.",
-    "completion": "Print what a shell reads to complete words.",
-}
-"""What each command is for; told without importing it."""
-
-
-class LazyGroup(click.Group):
-    """A group that imports a command's module when the command is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, in the order in which a user meets them."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of this name."""
-        module = COMMANDS.get(cmd_name)
-        if module is None:
-            return None
-        command = importlib.import_module(f".{module}", __package__).command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands with their purposes."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(PURPOSES.items()))
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The commands that begin so, or the options."""
-        if incomplete.startswith("-"):
-            return click.Command.shell_complete(self, ctx, incomplete)
-        return [
-            CompletionItem(name, help=purpose)
-            for name, purpose in PURPOSES.items()
-            if name.startswith(incomplete)
-        ]
+from .commands import LazyGroup, command_of
 
 
 @click.group(
@@ -140,8 +61,7 @@ def run(arguments: Sequence[str], moment: datetime | None = None) -> int:
     ``moment`` is when ages count from, the present if it is not given.
     """
     as_json = "--json" in arguments
-    name = next((a for a in arguments if not a.startswith("-")), "")
-    name = name if name in COMMANDS else PROGRAM
+    name = command_of(arguments) or PROGRAM
     call = Call(arguments)
     try:
         outcome: Any = cli.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=call)

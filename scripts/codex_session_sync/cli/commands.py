@@ -1,0 +1,139 @@
+"""The commands that there are; the module of one is imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from .calling import PROGRAM
+
+COMMANDS = {
+    "inspect-package": "inspect_package",
+    "sync": "sync",
+    "pack": "pack",
+    "have": "have",
+    "adopt": "adopt",
+    "list-transactions": "list_transactions",
+    "show-transaction": "show_transaction",
+    "rollback": "rollback",
+    "recover": "recover",
+    "sidecar-health": "sidecar_health",
+    "rebuild-sidecar": "rebuild_sidecar",
+    "replay-transactions-sidecar": "replay_sidecar",
+    "prune-invalid-mappings": "prune_mappings",
+    "rebuild-index": "rebuild_index",
+    "verify": "verify",
+    "explain": "explain",
+    "lineage": "lineage",
+    "demo": "demo",
+    "completion": "completion",
+}
+"""Each command's module; a name of two words is that of a group and of a command in it."""
+
+PURPOSES = {
+    "inspect-package": "Tell what is in a package, and what to do.",
+    "sync": "Bring the sessions of a package into the home.",
+    "pack": "Write sessions of this home to a package.",
+    "have": "Write what this home has, for a `pack --have`.",
+    "adopt": "Track sessions that came by other means.",
+    "list-transactions": "List what was done to this home, newest first.",
+    "show-transaction": "Show one transaction and every change it made.",
+    "rollback": "Undo what a transaction did.",
+    "recover": "End what a crash interrupted.",
+    "sidecar-health": "Check what is known of earlier syncs.",
+    "rebuild-sidecar": "Make the sidecars anew from all that is left.",
+    "replay-transactions-sidecar": "Make the sidecars what the journal says.",
+    "prune-invalid-mappings": "Take out mappings whose session is gone.",
+    "rebuild-index": "Make Codex's lists of names and prompts anew.",
+    "verify": "Ask the installed Codex to open sessions.",
+    "explain": "Say why Codex does or does not show a session.",
+    "lineage": "Show which sessions came from which.",
+    "demo": "Show the main job, in a home of its own.",
+    "completion": "Print what a shell reads to complete words.",
+}
+"""What each command is for; told without importing it."""
+
+GROUPS: dict[str, tuple[str, str]] = {}
+"""The groups of commands: what each is for, and the help that it gives."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is asked for.
+
+    ``within`` is its name with a space, empty for the whole program.
+    """
+
+    def __init__(self, *arguments: Any, within: str = "", **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.within = within
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order in which a user meets them."""
+        return list(self._purposes())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, or the group."""
+        name = self.within + cmd_name
+        if name in GROUPS:
+            return LazyGroup(
+                cmd_name,
+                within=f"{name} ",
+                help=GROUPS[name][1],
+                context_settings=self.context_settings,
+            )
+        module = COMMANDS.get(name)
+        if module is None:
+            return None
+        command = importlib.import_module(f".{module}", __package__).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with their purposes."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self._purposes().items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands that begin so, or the options."""
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return [
+            CompletionItem(name, help=purpose)
+            for name, purpose in self._purposes().items()
+            if name.startswith(incomplete)
+        ]
+
+    def _purposes(self) -> dict[str, str]:
+        """What the commands and groups right in this one are for."""
+        found: dict[str, str] = {}
+        for name, purpose in PURPOSES.items():
+            if name.startswith(self.within):
+                first, _, rest = name.removeprefix(self.within).partition(" ")
+                found.setdefault(first, GROUPS[self.within + first][0] if rest else purpose)
+        return found
+
+
+def command_of(arguments: Sequence[str]) -> str | None:
+    """The name of the command that arguments call; of a group, where none of its commands is."""
+    words = [word for word in arguments if not word.startswith("-")]
+    for count in (2, 1):
+        name = " ".join(words[:count])
+        if name in COMMANDS or name in GROUPS:
+            return name
+    return None
+
+
+def found(cli: click.Group, name: str) -> tuple[click.Command, click.Context]:
+    """A command by its whole name, with the context that calling it has. Raises KeyError."""
+    context = click.Context(cli, info_name=PROGRAM, **cli.context_settings)
+    command: click.Command = cli
+    for word in name.split():
+        inner = command.get_command(context, word) if isinstance(command, click.Group) else None
+        if inner is None:
+            raise KeyError(name)
+        command, context = inner, click.Context(inner, parent=context, info_name=word)
+    return command, context

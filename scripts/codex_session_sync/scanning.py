@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import zstandard
 
 from . import claims
-from .codex.inventory import invalid, open_rollout
+from .codex.inventory import invalid, open_rollout, skip
 from .codex.items import text_of
 from .codex.rollout import (
     EVENT,
@@ -27,7 +28,7 @@ from .codex.rollout import (
 )
 from .errors import SessionError
 from .lineage.fingerprint import Fingerprinter, is_entry
-from .model import EditKind, Facts, Json, ScannedSlice, Slice
+from .model import EditKind, Facts, Json, Mark, ScannedSlice, Slice
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest
@@ -42,6 +43,10 @@ _TELLING = frozenset({"token_count", "item_completed", "user_message", SETTINGS_
 
 _STEP = 1 << 20
 """Bytes after which progress is told."""
+
+
+MARKED_ENTRIES = 256
+"""Of a paginated session's entries, counted from its first, each so manieth is marked."""
 
 
 @dataclass(slots=True)
@@ -90,6 +95,10 @@ class Gathering:
         if self.own_first_message is None and not inherited:
             self.own_first_message = text
 
+    def values(self) -> tuple[Any, ...]:
+        """Its fields, in their order."""
+        return tuple(getattr(self, name) for name in FACTS)
+
     def freeze(self, meta: Json) -> Facts:
         """The facts of a session with this ``session_meta``."""
         return Facts(
@@ -109,6 +118,9 @@ class Gathering:
             self.last_ordinal,
             self.numbered_end,
         )
+
+
+FACTS = tuple(one.name for one in fields(Gathering))
 
 
 class Stop(NamedTuple):
@@ -140,6 +152,11 @@ class Pass:
     """Bytes of the slices read so far."""
     stops: list[Stop] = field(default_factory=list)
     """How reading each of the slices that were read ended."""
+    mark: Mark | None = None
+    """At the last entry that was marked."""
+    one_head: bool = True
+    """Whether the newest file has had no ``session_meta`` but its first record: of another one it
+    depends on whose file it is what becomes of it, so that no mark can tell."""
 
     def read(self, part: Slice, *, own: bool) -> ScannedSlice:
         """Read one slice up to its end."""
@@ -167,6 +184,28 @@ class Pass:
             reading.run(read_lines(stream, self.session_id, before.size))
         return self._finished(reading)
 
+    def read_between(
+        self, known: ScannedSlice, place: int, stop: Stop, limit: int
+    ) -> ScannedSlice | None:
+        """Read what another session's newest file has from a byte of what is known of it, at which
+        an entry ends, up to another.
+
+        None, and nothing taken in, if the file is not what is known of it.
+        """
+        with opened(known.slice) as stream:
+            digest = beginning(stream, known, place)
+        if digest is None:
+            return None
+        if self.progress:
+            self.progress(place)
+        edits = known.edits[: 3 * bisect_left(known.edits[::3], place)]
+        reading = _SliceReading(self, replace(known.slice, limit=limit), own=False)
+        reading.take_up(replace(known, size=place, edits=edits), stop, digest)
+        with opened(known.slice) as stream:
+            skip(stream, place, known.slice.file)
+            reading.run(read_lines(stream, self.session_id, place))
+        return self._finished(reading)
+
     def _finished(self, reading: _SliceReading) -> ScannedSlice:
         found = reading.finish()
         self.size += found.size
@@ -181,6 +220,7 @@ class _SliceReading:
         self._pass = pass_
         self._part = part
         self._own = own
+        self._marks = own and pass_.paginated and not pass_.numbering
         self._digest = hashlib.sha256()
         self._edits: array[int] = array("q")
         self._size = 0
@@ -246,13 +286,15 @@ class _SliceReading:
         if self._head is None:
             self._head = line.offset
         edit = self._edit_kind(line, record)
+        count = 0
         if kind == META and line.offset != self._head:
             pass_.tail.append(record_key(record))
+            pass_.one_head = pass_.one_head and not self._own
         else:
             facts.records += 1
             facts.last_timestamp = record["timestamp"]
             if is_entry(record):
-                pass_.fingerprinter.add(record, end)
+                count = pass_.fingerprinter.add(record, end)
                 pass_.tail.clear()
             else:
                 pass_.tail.append(record_key(record))
@@ -261,6 +303,8 @@ class _SliceReading:
             self._edit(line, edit)
         if edit != EditKind.DROP:
             claims.note(pass_.claims, record, end)
+        if count and not count % MARKED_ENTRIES and self._marks and pass_.one_head:
+            pass_.mark = Mark(count, self._head, facts.values(), dict(pass_.claims))
 
     def _note_other(self, kind: str, payload: Json) -> None:
         pass_ = self._pass
@@ -334,13 +378,18 @@ def lines_of(part: Slice, session_id: str) -> Iterator[Line]:
         yield from read_lines(stream, session_id)
 
 
-def beginning(stream: BinaryIO, known: ScannedSlice) -> Digest | None:
-    """Read as much as is known of a slice: the digest of it, None if it is something else."""
-    digest, left = hashlib.sha256(), known.size
-    while left and (chunk := stream.read(min(left, _STEP))):
-        digest.update(chunk)
-        left -= len(chunk)
-    return digest if not left and digest.hexdigest() == known.sha256 else None
+def beginning(stream: BinaryIO, known: ScannedSlice, place: int | None = None) -> Digest | None:
+    """Read as much as is known of a slice: the digest of it, or of what lies before ``place`` in
+    it; None if it is something else."""
+    digest, read = hashlib.sha256(), 0
+    found = digest
+    for end in (known.size,) if place is None else (place, known.size):
+        while read < end and (chunk := stream.read(min(end - read, _STEP))):
+            digest.update(chunk)
+            read += len(chunk)
+        if read == place:
+            found = digest.copy()
+    return found if read == known.size and digest.hexdigest() == known.sha256 else None
 
 
 def ends_alike(stream: BinaryIO, known: ScannedSlice, stop: Stop, session_id: str) -> bool:

@@ -148,8 +148,20 @@ class Fingerprinter:
         made._last_user = document["last_user"]
         return made
 
-    def add(self, record: Json, end: int = 0) -> None:
-        """Take in one entry (a record for which ``is_entry`` holds) that ends at byte ``end``."""
+    @classmethod
+    def behind(cls, chain: Chain, ends: array[int]) -> Fingerprinter:
+        """One that has taken in the entries of a session in which nothing is undone."""
+        made = cls(undoes=False)
+        made._last = chain.links[-Chain.LINK_BYTES :] or SEED
+        [turn] = made._turns
+        turn.links, turn.ends = bytearray(chain.links), ends[:]
+        return made
+
+    def add(self, record: Json, end: int = 0) -> int:
+        """Take in one entry (a record for which ``is_entry`` holds) that ends at byte ``end``.
+
+        Returns how many its turn has; of a session in which nothing is undone that is all.
+        """
         turn = self._turns[-1]
         digest = hashlib.sha256(canonical_entry(record)).digest()
         if self._undoes:
@@ -159,6 +171,7 @@ class Fingerprinter:
         turn.ends.append(end)
         self._last = hashlib.sha256(self._last + digest).digest()
         turn.links += self._last
+        return len(turn.ends)
 
     def note_event(self, payload: Json) -> None:
         """Take in an ``event_msg`` of a legacy session: turns begin, are a user's, are undone."""

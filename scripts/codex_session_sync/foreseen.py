@@ -14,10 +14,11 @@ import orjson
 
 from . import claims, scan_cache
 from .codex.rollout import EVENT, META, SETTINGS_APPLIED, TURN_CONTEXT, parse_record
+from .facts import FACTS, Gathering
 from .lineage.fingerprint import Fingerprinter
 from .model import EditKind, Mark, RolloutFile, ScannedSlice, Slice, Transcript
 from .scan_state import State, dump
-from .scanning import FACTS, Gathering, Pass, Stop
+from .scanning import Pass, Stop
 
 _OF_SETTINGS = frozenset({META, TURN_CONTEXT, EVENT, claims.INSTRUCTIONS})
 """The claims that only records have which are written anew."""

@@ -235,7 +235,7 @@ class Mark:
     so that what lies before it need not be parsed again.
 
     ``entries`` counts that entry, too, ``head`` is the place of the file's first record, ``facts``
-    are the values of a ``scanning.Gathering``, ``claims`` as in ``Transcript``.
+    are the values of a ``facts.Gathering``, ``claims`` as in ``Transcript``.
     """
 
     entries: int

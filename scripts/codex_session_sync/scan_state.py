@@ -13,10 +13,11 @@ from typing import Any
 
 import orjson
 
+from .facts import Gathering
 from .lineage.fingerprint import Buffer, Fingerprinter
 from .model import Json, Mark, ScannedSlice, Slice
 from .scan_cache import Kept
-from .scanning import Gathering, Pass, Progress, Stop
+from .scanning import Pass, Progress, Stop
 
 
 @dataclass(frozen=True, slots=True)

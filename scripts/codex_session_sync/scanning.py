@@ -7,14 +7,13 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import zstandard
 
 from . import claims
 from .codex.inventory import invalid, open_rollout, skip
-from .codex.items import text_of
 from .codex.rollout import (
     EVENT,
     META,
@@ -27,8 +26,9 @@ from .codex.rollout import (
     record_key,
 )
 from .errors import SessionError
+from .facts import Gathering
 from .lineage.fingerprint import Fingerprinter, is_entry
-from .model import EditKind, Facts, Json, Mark, ScannedSlice, Slice
+from .model import EditKind, Json, Mark, ScannedSlice, Slice
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest
@@ -41,86 +41,14 @@ REWRITTEN = frozenset({META, TURN_CONTEXT})
 _TELLING = frozenset({"token_count", "item_completed", "user_message", SETTINGS_APPLIED})
 """The events that facts are gathered from."""
 
+_NEWLINE = ord("\n")
+
 _STEP = 1 << 20
 """Bytes after which progress is told."""
 
 
 MARKED_ENTRIES = 256
 """Of a paginated session's entries, counted from its first, each so manieth is marked."""
-
-
-@dataclass(slots=True)
-class Gathering:
-    """Facts under construction; see model.Facts."""
-
-    records: int = 0
-    turns: int = 0
-    unreadable: int = 0
-    torn: bool = False
-    first_user_message: str | None = None
-    own_first_message: str | None = None
-    last_user_message: str | None = None
-    last_timestamp: str | None = None
-    last_cwd: str | None = None
-    model: str | None = None
-    reasoning_effort: str | None = None
-    tokens: int = 0
-    last_ordinal: int | None = None
-    numbered_end: bool = False
-
-    def note_turn_context(self, payload: Json) -> None:
-        """Take in what a turn begins with."""
-        self.last_cwd = _text(payload.get("cwd")) or self.last_cwd
-        self.model = _text(payload.get("model")) or self.model
-        self.reasoning_effort = _text(payload.get("effort")) or self.reasoning_effort
-
-    def note_event(self, kind: object, payload: Json, *, inherited: bool) -> None:
-        """Take in an event of this kind; ``inherited``: of another session."""
-        match kind, payload:
-            case "token_count", {"info": {"total_token_usage": {"total_tokens": int(total)}}}:
-                if not inherited and 0 <= total < 1 << 63:
-                    self.tokens = int(total)
-            case "item_completed", {"item": {"type": "UserMessage", "content": list(parts)}}:
-                self._note_user(text_of(parts), inherited)
-            case "user_message", {"message": str(text)}:
-                self._note_user(text, inherited)
-            case "thread_settings_applied", {"thread_settings": {"cwd": str(cwd)}} if cwd:
-                self.last_cwd = cwd
-
-    def _note_user(self, text: str, inherited: bool) -> None:
-        self.turns += 1
-        self.last_user_message = text
-        if self.first_user_message is None:
-            self.first_user_message = text
-        if self.own_first_message is None and not inherited:
-            self.own_first_message = text
-
-    def values(self) -> tuple[Any, ...]:
-        """Its fields, in their order."""
-        return tuple(getattr(self, name) for name in FACTS)
-
-    def freeze(self, meta: Json) -> Facts:
-        """The facts of a session with this ``session_meta``."""
-        return Facts(
-            self.records,
-            self.turns,
-            self.unreadable,
-            self.torn,
-            self.first_user_message,
-            self.own_first_message,
-            self.last_user_message,
-            _text(meta.get("timestamp")),
-            self.last_timestamp,
-            self.last_cwd or _text(meta.get("cwd")),
-            self.model,
-            self.reasoning_effort,
-            self.tokens,
-            self.last_ordinal,
-            self.numbered_end,
-        )
-
-
-FACTS = tuple(one.name for one in fields(Gathering))
 
 
 class Stop(NamedTuple):
@@ -228,6 +156,8 @@ class _SliceReading:
         self._foreign = (
             None if part.file.thread_id == pass_.session_id else part.file.thread_id.encode("ascii")
         )
+        self._plain = self._foreign is None and not pass_.numbering
+        self._numbered = pass_.paginated
 
     @property
     def stop(self) -> Stop:
@@ -246,7 +176,8 @@ class _SliceReading:
         bounded = part.limit is not None or part.end is not None
         progress = self._pass.progress
         for line in lines:
-            record = parse_record(line.data)
+            offset, data = line
+            record = parse_record(data)
             if bounded and is_beyond(part, line, record):
                 self._ended = True
                 break
@@ -254,12 +185,12 @@ class _SliceReading:
                 self._note_bad(line)
             else:
                 self._note(line, record)
-            digest.update(line.data)
-            self._size = line.offset + len(line.data)
-            self._whole = line.ended
+            digest.update(data)
+            self._size = offset + len(data)
             if progress and self._size - told >= _STEP:
                 progress(self._size - told)
                 told = self._size
+            self._whole = data[-1] == _NEWLINE
         if progress:
             progress(self._size - told)
 
@@ -275,47 +206,60 @@ class _SliceReading:
         self._edit(line, EditKind.DROP, bad=True)
 
     def _note(self, line: Line, record: Json) -> None:
-        """Take in a record. What most records are comes first: this is where time is spent."""
+        """Take in a record. Most are items, or events that set nothing, and are copied as they are;
+        this is where time is spent."""
         pass_ = self._pass
         facts, kind = pass_.facts, record["type"]
-        end = pass_.size + line.offset + len(line.data)
+        offset, data = line
+        end = pass_.size + offset + len(data)
         ordinal = record.get("ordinal")
         facts.numbered_end = ordinal is not None
         if ordinal is not None:
             self._ordinal = facts.last_ordinal = ordinal
         if self._head is None:
-            self._head = line.offset
-        edit = self._edit_kind(line, record)
-        count = 0
-        if kind == META and line.offset != self._head:
+            self._head = offset
+        elif kind == META:
             pass_.tail.append(record_key(record))
             pass_.one_head = pass_.one_head and not self._own
+            self._note_acting(line, record, end)
+            return
+        facts.records += 1
+        facts.last_timestamp = record["timestamp"]
+        plain = self._plain and data[-1] == _NEWLINE and (ordinal is not None or not self._numbered)
+        count = 0
+        if kind == EVENT:
+            pass_.tail.append(record_key(record))
+            plain &= self._note_event(record["payload"])
+        elif is_entry(record):
+            count = pass_.fingerprinter.add(record, end)
+            pass_.tail.clear()
+            plain &= kind == RESPONSE_ITEM
         else:
-            facts.records += 1
-            facts.last_timestamp = record["timestamp"]
-            if is_entry(record):
-                count = pass_.fingerprinter.add(record, end)
-                pass_.tail.clear()
-            else:
-                pass_.tail.append(record_key(record))
-                self._note_other(kind, record["payload"])
-        if edit is not None:
-            self._edit(line, edit)
-        if edit != EditKind.DROP:
-            claims.note(pass_.claims, record, end)
+            pass_.tail.append(record_key(record))
+            plain = False
+            if kind == TURN_CONTEXT:
+                facts.note_turn_context(record["payload"])
+        if not plain:
+            self._note_acting(line, record, end)
         if count and not count % MARKED_ENTRIES and self._marks and pass_.one_head:
             pass_.mark = Mark(count, self._head, facts.values(), dict(pass_.claims))
 
-    def _note_other(self, kind: str, payload: Json) -> None:
-        pass_ = self._pass
-        if kind == EVENT:
-            event = payload.get("type")
-            if isinstance(event, str) and event in _TELLING:
-                pass_.facts.note_event(event, payload, inherited=self._foreign is not None)
-            if not pass_.paginated:
-                pass_.fingerprinter.note_event(payload)
-        elif kind == TURN_CONTEXT:
-            pass_.facts.note_turn_context(payload)
+    def _note_event(self, payload: Json) -> bool:
+        """Take in an event. Returns whether it sets nothing."""
+        pass_, event = self._pass, payload.get("type")
+        if isinstance(event, str) and event in _TELLING:
+            pass_.facts.note_event(event, payload, inherited=self._foreign is not None)
+        if not pass_.paginated:
+            pass_.fingerprinter.note_event(payload)
+        return event != SETTINGS_APPLIED
+
+    def _note_acting(self, line: Line, record: Json, end: int) -> None:
+        """Take in what a record says beside the conversation, and what is to be done to it."""
+        edit = self._edit_kind(line, record)
+        if edit is not None:
+            self._edit(line, edit)
+        if edit != EditKind.DROP:
+            claims.note(self._pass.claims, record, end)
 
     def _edit_kind(self, line: Line, record: Json) -> EditKind | None:
         """What has to be done to a record where it is written; see EditKind."""
@@ -410,7 +354,3 @@ def is_beyond(part: Slice, line: Line, record: Json | None) -> bool:
     if ordinal is None:
         return line.offset >= part.end.end_offset
     return int(ordinal) >= part.end.end_ordinal
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None

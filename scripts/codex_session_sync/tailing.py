@@ -8,9 +8,10 @@ from dataclasses import replace
 from .codex.inventory import invalid, resolve
 from .codex.rollout import history_mode
 from .errors import SessionError
+from .facts import Gathering
 from .lineage.fingerprint import Fingerprinter
 from .model import ScannedSlice, Slice, Tail, Transcript
-from .scanning import Gathering, Pass, Progress, Stop, beginning, opened
+from .scanning import Pass, Progress, Stop, beginning, opened
 from .transcript import transcript_of
 
 

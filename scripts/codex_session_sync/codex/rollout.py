@@ -126,7 +126,7 @@ def read_lines(stream: BinaryIO, session_id: str, offset: int = 0) -> Iterator[L
 
     Raises SessionError (``transcript_line_too_long``) past MAX_LINE_BYTES.
     """
-    empty = 0
+    empty, made = 0, Line._make
     for data in iter(partial(stream.readline, MAX_LINE_BYTES + 2), b""):
         if data == b"\n":
             empty += 1
@@ -146,7 +146,7 @@ def read_lines(stream: BinaryIO, session_id: str, offset: int = 0) -> Iterator[L
                 hint="no Codex release writes such records; look at the file by hand",
                 session_id=session_id,
             )
-        yield Line(offset, data)
+        yield made((offset, data))
         offset += len(data)
     if empty:
         yield Line(offset, b"\n" * empty)
@@ -166,9 +166,16 @@ def parse_record(data: bytes) -> Json | None:
         record = orjson.loads(data)
     except orjson.JSONDecodeError:
         return None
-    if type(record) is not dict or type(record.get("payload")) is not dict:
+    try:
+        payload, kind, timestamp = record["payload"], record["type"], record["timestamp"]
+    except (KeyError, TypeError):
         return None
-    if type(record.get("type")) is not str or type(record.get("timestamp")) is not str:
+    if (
+        type(record) is not dict
+        or type(payload) is not dict
+        or type(kind) is not str
+        or type(timestamp) is not str
+    ):
         return None
     ordinal = record.get("ordinal")
     if ordinal is not None and (type(ordinal) is not int or ordinal < 0):

@@ -34,6 +34,7 @@ _CWD = re.compile(r"<cwd>.*?</cwd>", re.DOTALL)
 Buffer = bytes | bytearray | memoryview
 
 _ID_START_BYTES = 8
+_ID_DASHES = 4
 # An id from its first dash on, with a look back: the search for a fixed byte is several times the
 # faster. No two such rests overlap, so all of them are found.
 _ID_REST = re.compile(rb"-(?<=[0-9a-f]{8}-)[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -63,6 +64,8 @@ def canonical_entry(record: Json) -> bytes:
 
 def mask_ids(data: bytes) -> bytes:
     """The bytes with ``MASKED_ID`` for each id; of two that overlap the second stays."""
+    if data.count(b"-") < _ID_DASHES:
+        return data
     parts: list[bytes] = []
     end = 0
     for rest in _ID_REST.finditer(data):

@@ -45,7 +45,7 @@ class Continuation:
             sink.write(b"\n")
         for record in self._numbered():
             sink.write(dump_record(record))
-        return Written(sink.size, sink.digest.hexdigest())
+        return sink.written()
 
     @property
     def _incoming(self) -> Transcript:

@@ -6,6 +6,7 @@ then, and the next sync need not read them. Where anything else is different, th
 
 from __future__ import annotations
 
+import time
 from array import array
 from bisect import bisect_left
 from pathlib import Path
@@ -115,11 +116,14 @@ class Foreseen:
 
 
 def remember(state: State, path: Path, size: int, mtime_ns: int) -> None:
-    """Keep it for the file, if that is there as it was written."""
+    """Keep it for the file, if that is there as it was written; wait until it has settled."""
     slices = [part.slice for part in state.scanned]
-    key = scan_cache.key_of(slices)
     try:
-        status = path.stat()
+        left_ns = path.stat().st_ctime_ns + scan_cache.SETTLED_NS - time.time_ns()
+        if left_ns > scan_cache.SETTLED_NS:  # by a clock that is ahead of ours
+            return
+        time.sleep(max(0, left_ns) / 1e9)
+        key, status = scan_cache.key_of(slices), path.stat()
     except OSError:
         return
     if key is not None and (status.st_size, status.st_mtime_ns) == (size, mtime_ns):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from . import commit, scan_cache
+from . import commit
 from .changes import Changes
 from .codex.home import CodexHome
 from .codex.inventory import rollout_file
@@ -86,8 +85,6 @@ class Writer:
 
     def _remember(self, placed: Sequence[Staged]) -> None:
         """Keep in the cache what scans will find of the transcripts that were written."""
-        if placed:
-            time.sleep(scan_cache.SETTLED_NS / 1e9)
         for one in placed:
             path = self.home.path / one.path
             file = rollout_file(path, path.name, one.size, one.mtime_ns, archived=False)

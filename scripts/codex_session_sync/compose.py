@@ -24,11 +24,13 @@ from .codex.rollout import (
     read_lines,
 )
 from .foreseen import Foreseen
-from .lineage.fingerprint import Fingerprinter, is_entry
+from .lineage.fingerprint import Buffer, Fingerprinter, is_entry
 from .localize import Rewriter
 from .model import EditKind, Json, RolloutFile, ScannedSlice
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
+_MANY = 1 << 10
+"""So many pieces are put together before they are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +72,11 @@ def compose(
             source.seek(0)
             rewriter.enter(tip)
             _copy_from(source, part, rewriter, sink, foreseen, fills=False)
-    return Written(sink.size, sink.digest.hexdigest())
+    return sink.written()
 
 
 class Sink:
-    """A target that counts and digests what is written to it."""
+    """A target that counts and digests what is written to it, which goes there in large pieces."""
 
     def __init__(
         self,
@@ -86,13 +88,29 @@ class Sink:
         self._progress = progress
         self._look = look
         self.size = 0
-        self.digest = hashlib.sha256()
+        """That of all that was to be written so far."""
+        self._digest = hashlib.sha256()
+        self._waiting: list[Buffer] = []
+        self._put = 0
 
-    def write(self, data: bytes) -> None:
-        """Write all of ``data``."""
-        self._target.write(data)
-        self.digest.update(data)
+    def write(self, data: Buffer) -> None:
+        """Write all of ``data``, at the latest with ``written``."""
+        self._waiting.append(data)
         self.size += len(data)
+        if self.size - self._put >= _CHUNK or len(self._waiting) == _MANY:
+            self._put_all()
+
+    def written(self) -> Written:
+        """What was written, once all of it is."""
+        self._put_all()
+        return Written(self.size, self._digest.hexdigest())
+
+    def _put_all(self) -> None:
+        data = b"".join(self._waiting)
+        self._waiting.clear()
+        self._put = self.size
+        self._target.write(data)
+        self._digest.update(data)
         if self._look:
             self._look(data)
         if self._progress:
@@ -121,20 +139,21 @@ def _copy_from(
     fills: bool,
 ) -> None:
     """As ``_copy``, from the open file; ``fills``: heads that are left out leave a record."""
-    digest = hashlib.sha256()
+    reading = _Reading(source, part)
     edits = part.edits
     place = 0
     for i in range(0, len(edits), 3):
         offset, length, kind = edits[i], edits[i + 1], edits[i + 2]
-        _copy_raw(source, offset - place, digest.update, sink, part.slice.file)
+        for piece in reading.take(offset - place):
+            sink.write(piece)
         place = offset + length
         if kind == EditKind.DROP and not (fills and length <= MAX_LINE_BYTES):
-            _copy_raw(source, length, digest.update, None, part.slice.file)
+            for _ in reading.take(length):
+                pass
             if foreseen:
                 foreseen.dropped(offset, length, sink.size)
             continue
-        line = _read_exactly(source, length, part.slice.file)
-        digest.update(line)
+        line = b"".join(reading.take(length))
         if kind == EditKind.DROP:
             sink.write(_in_its_place(line))
             continue
@@ -142,9 +161,42 @@ def _copy_from(
         if foreseen:
             foreseen.rewritten(place, sink.size, data)
         sink.write(data)
-    _copy_raw(source, part.size - place, digest.update, sink, part.slice.file)
-    if digest.hexdigest() != part.sha256:
-        raise changed(part.slice.file)
+    for piece in reading.take(part.size - place):
+        sink.write(piece)
+    reading.check()
+
+
+class _Reading:
+    """The bytes of a slice, read and digested in large pieces, taken in others."""
+
+    def __init__(self, source: BinaryIO, part: ScannedSlice) -> None:
+        self._source = source
+        self._part = part
+        self._digest = hashlib.sha256()
+        self._left = part.size
+        self._piece = memoryview(b"")
+
+    def take(self, length: int) -> Iterator[memoryview]:
+        """The next bytes. Raises SessionError ``package_changed`` where there are none."""
+        while length:
+            if not self._piece:
+                self._read()
+            piece, self._piece = self._piece[:length], self._piece[length:]
+            length -= len(piece)
+            yield piece
+
+    def check(self) -> None:
+        """Raise SessionError ``package_changed`` unless all of it is what was scanned."""
+        if self._left or self._digest.hexdigest() != self._part.sha256:
+            raise changed(self._part.slice.file)
+
+    def _read(self) -> None:
+        chunk = self._source.read(min(self._left, _CHUNK))
+        if not chunk:
+            raise changed(self._part.slice.file)
+        self._digest.update(chunk)
+        self._left -= len(chunk)
+        self._piece = memoryview(chunk)
 
 
 def _copy_renaming(part: ScannedSlice, rewriter: Rewriter, sink: Sink, *, fills: bool) -> None:
@@ -235,34 +287,6 @@ class _Plain:
             self._written.add(record)
         elif record["type"] == EVENT:
             self._written.note_event(record["payload"])
-
-
-def _copy_raw(
-    source: BinaryIO,
-    length: int,
-    digest: Callable[[bytes], None],
-    sink: Sink | None,
-    file: RolloutFile,
-) -> None:
-    """Copy so many bytes, or read them alone where there is no sink."""
-    while length:
-        chunk = source.read(min(length, _CHUNK))
-        if not chunk:
-            raise changed(file)
-        digest(chunk)
-        if sink is not None:
-            sink.write(chunk)
-        length -= len(chunk)
-
-
-def _read_exactly(source: BinaryIO, length: int, file: RolloutFile) -> bytes:
-    data = b""
-    while len(data) < length:
-        chunk = source.read(length - len(data))
-        if not chunk:
-            raise changed(file)
-        data += chunk
-    return data
 
 
 def _rewritten(line: bytes, kind: int | None, rewriter: Rewriter, file: RolloutFile) -> bytes:

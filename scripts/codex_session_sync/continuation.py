@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from .codex.convert import ModeConverter, Standing
-from .codex.inventory import changed, open_rollout
+from .codex.inventory import changed, open_rollout, skip
 from .codex.rollout import (
     EVENT,
     META,
@@ -46,7 +45,7 @@ class Continuation:
             sink.write(b"\n")
         for record in self._numbered():
             sink.write(dump_record(record))
-        return Written(sink.size, sink.digest.hexdigest())
+        return sink.written()
 
     @property
     def _incoming(self) -> Transcript:
@@ -164,24 +163,13 @@ def _takes_back(record: Json) -> bool:
 def _records(file: RolloutFile, start: int, end: int) -> Iterator[tuple[int, Json]]:
     """The records of a file's bytes from ``start`` to ``end``, which lie between lines."""
     with open_rollout(file) as stream:
-        _skip(stream, start, file)
+        skip(stream, start, file)
         for line in read_lines(stream, file.thread_id):
             if start + line.offset >= end:
                 return
             record = parse_record(line.data)
             if record is not None:
                 yield start + line.offset, record
-
-
-def _skip(stream: BinaryIO, size: int, file: RolloutFile) -> None:
-    if stream.seekable() and not file.compressed:
-        stream.seek(size)
-        return
-    while size:
-        chunk = stream.read(min(size, 1 << 20))
-        if not chunk:
-            raise changed(file)
-        size -= len(chunk)
 
 
 def _ends_whole(file: RolloutFile) -> bool:

@@ -6,22 +6,25 @@ then, and the next sync need not read them. Where anything else is different, th
 
 from __future__ import annotations
 
+import time
 from array import array
 from bisect import bisect_left
-from dataclasses import fields
 from pathlib import Path
 
 import orjson
 
 from . import claims, scan_cache
 from .codex.rollout import EVENT, META, SETTINGS_APPLIED, TURN_CONTEXT, parse_record
-from .lineage.fingerprint import SEED, Fingerprinter
-from .model import EditKind, RolloutFile, ScannedSlice, Slice, Transcript
+from .facts import FACTS, Gathering
+from .lineage.fingerprint import Fingerprinter
+from .model import EditKind, Mark, RolloutFile, ScannedSlice, Slice, Transcript
 from .scan_state import State, dump
-from .scanning import Gathering, Pass, Stop
+from .scanning import Pass, Stop
 
 _OF_SETTINGS = frozenset({META, TURN_CONTEXT, EVENT, claims.INSTRUCTIONS})
 """The claims that only records have which are written anew."""
+_SETTINGS = ("last_cwd", "model", "reasoning_effort")
+"""The facts that only such records tell."""
 
 
 class Foreseen:
@@ -33,6 +36,9 @@ class Foreseen:
         self._moves = [(0, 0)]
         self._facts = Gathering()
         self._claims: dict[bytes, int] = {}
+        self._mark: Mark | None = None
+        marked = transcript.mark
+        self._unmarked_until = transcript.ends[marked.entries - 1] if marked else None
         self._known = (
             transcript.mode == "paginated"
             and len(transcript.slices) == 1
@@ -50,6 +56,8 @@ class Foreseen:
 
     def rewritten(self, end: int, place: int, data: bytes) -> None:
         """A record that ends at a byte of the source is written as ``data``, at ``place``."""
+        if self._unmarked_until is not None and end > self._unmarked_until:
+            self._note_mark()
         record = parse_record(data) or {}
         kind, payload = record.get("type"), record.get("payload", {})
         if kind == TURN_CONTEXT:
@@ -73,19 +81,27 @@ class Foreseen:
         if not self._known or not self._edits:
             return None
         facts = self._facts
-        for field in fields(Gathering):
-            if field.name not in ("last_cwd", "model", "reasoning_effort"):
-                setattr(facts, field.name, getattr(source.facts, field.name))
-        links = source.chain.links
-        document = {"turns": [[len(source.chain), None, False]], "users": [], "last_user": 0}
-        last = links[-len(SEED) :] or SEED
-        blobs = [bytearray(one) for one in (last, b"", SEED, b"", links, self._ends().tobytes())]
-        prints = Fingerprinter.of_state({**document, "undoes": False}, blobs)
+        if self._unmarked_until is not None:
+            self._note_mark()
+        for name in FACTS:
+            if name not in _SETTINGS:
+                setattr(facts, name, getattr(source.facts, name))
+        prints = Fingerprinter.behind(source.chain, self._ends())
         found = ScannedSlice(Slice(file, None), size, sha256, self._edits)
-        pass_ = Pass(file.thread_id, True, prints, None, facts=facts, size=size)
+        pass_ = Pass(file.thread_id, True, prints, None, facts=facts, size=size, mark=self._mark)
         pass_.tail, pass_.claims = list(source.tail), self._claims
         ordinal = -1 if facts.last_ordinal is None else facts.last_ordinal
         return State(pass_, (found,), (Stop(ordinal, head=0),))
+
+    def _note_mark(self) -> None:
+        """Make the mark of what is written: all before it has been written by now."""
+        marked = self._transcript.mark
+        assert marked is not None
+        facts = Gathering(*marked.facts)
+        for name in _SETTINGS:
+            setattr(facts, name, getattr(self._facts, name))
+        self._mark = Mark(marked.entries, 0, facts.values(), dict(self._claims))
+        self._unmarked_until = None
 
     def _ends(self) -> array[int]:
         """Where the entries end in what was written."""
@@ -100,11 +116,14 @@ class Foreseen:
 
 
 def remember(state: State, path: Path, size: int, mtime_ns: int) -> None:
-    """Keep it for the file, if that is there as it was written."""
+    """Keep it for the file, if that is there as it was written; wait until it has settled."""
     slices = [part.slice for part in state.scanned]
-    key = scan_cache.key_of(slices)
     try:
-        status = path.stat()
+        left_ns = path.stat().st_ctime_ns + scan_cache.SETTLED_NS - time.time_ns()
+        if left_ns > scan_cache.SETTLED_NS:  # by a clock that is ahead of ours
+            return
+        time.sleep(max(0, left_ns) / 1e9)
+        key, status = scan_cache.key_of(slices), path.stat()
     except OSError:
         return
     if key is not None and (status.st_size, status.st_mtime_ns) == (size, mtime_ns):

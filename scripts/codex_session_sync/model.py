@@ -230,6 +230,21 @@ class Outline:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """What a scan had found right behind one of the entries of a paginated session's newest file,
+    so that what lies before it need not be parsed again.
+
+    ``entries`` counts that entry, too, ``head`` is the place of the file's first record, ``facts``
+    are the values of a ``facts.Gathering``, ``claims`` as in ``Transcript``.
+    """
+
+    entries: int
+    head: int
+    facts: tuple[Any, ...]
+    claims: Mapping[bytes, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript(Outline):
     """A session's whole history, inherited parts resolved, fingerprinted in one pass."""
 
@@ -248,6 +263,7 @@ class Transcript(Outline):
     claims: Mapping[bytes, int] = field(default_factory=dict)
     """What its records say of settings and tools (see claims), each with the byte, counted over all
     slices, at which it is said last."""
+    mark: Mark | None = field(default=None, repr=False)
 
     @property
     def file(self) -> RolloutFile:

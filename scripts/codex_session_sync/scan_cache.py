@@ -37,8 +37,8 @@ _BATCH_BYTES = 16 << 20
 _DAY_S = 86_400
 _WAIT_S = 0.2
 _DEPENDS_ON = (
-    *("scan_state.py", "scanning.py", "claims.py", "policy.py", "roots.py", "model.py"),
-    *("errors.py", "regular.py", "lineage/fingerprint.py", "codex/inventory.py"),
+    *("scan_state.py", "scanning.py", "facts.py", "claims.py", "policy.py", "roots.py"),
+    *("model.py", "errors.py", "regular.py", "lineage/fingerprint.py", "codex/inventory.py"),
     *("codex/items.py", "codex/rollout.py"),
 )
 _PART_BYTES = 1 << 20

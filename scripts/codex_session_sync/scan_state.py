@@ -7,18 +7,17 @@ scan_cache).
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from .facts import Gathering
 from .lineage.fingerprint import Buffer, Fingerprinter
-from .model import ScannedSlice, Slice
+from .model import Json, Mark, ScannedSlice, Slice
 from .scan_cache import Kept
-from .scanning import Gathering, Pass, Progress, Stop
-
-_FACTS = tuple(field.name for field in fields(Gathering))
+from .scanning import Pass, Progress, Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +36,11 @@ def dump(state: State) -> list[Buffer]:
     parts += [memoryview(part.edits).cast("B") for part in state.scanned]
     header = {
         "paginated": pass_.paginated,
-        "facts": [getattr(pass_.facts, name) for name in _FACTS],
+        "facts": pass_.facts.values(),
         "tail": sorted(set(pass_.tail)),
-        "claims": [[text.decode(), end] for text, end in pass_.claims.items()],
+        "claims": _texts(pass_.claims),
+        "mark": _told(pass_.mark),
+        "one_head": pass_.one_head,
         "slices": [[part.size, part.sha256] for part in state.scanned],
         "stops": [list(stop) for stop in state.stops],
         "prints": prints,
@@ -69,7 +70,31 @@ def load(kept: Kept, slices: Sequence[Slice], progress: Progress | None) -> Stat
         progress,
         facts=Gathering(*header["facts"]),
         tail=header["tail"],
-        claims={text.encode(): end for text, end in header["claims"]},
+        claims=_claims(header["claims"]),
+        mark=_mark(header["mark"]),
+        one_head=header["one_head"],
         size=sum(part.size for part in scanned),
     )
     return State(pass_, tuple(scanned), tuple(Stop(*stop) for stop in header["stops"]))
+
+
+def _texts(claims: Mapping[bytes, int]) -> list[tuple[str, int]]:
+    return [(text.decode(), end) for text, end in claims.items()]
+
+
+def _claims(texts: Sequence[tuple[str, int]]) -> dict[bytes, int]:
+    return {text.encode(): end for text, end in texts}
+
+
+def _told(mark: Mark | None) -> Json | None:
+    if mark is None:
+        return None
+    told = {"entries": mark.entries, "head": mark.head, "facts": mark.facts}
+    return {**told, "claims": _texts(mark.claims)}
+
+
+def _mark(told: Json | None) -> Mark | None:
+    if told is None:
+        return None
+    facts, claims = tuple(told["facts"]), _claims(told["claims"])
+    return Mark(told["entries"], told["head"], facts, claims)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import zstandard
 
 from . import claims
-from .codex.inventory import invalid, open_rollout
-from .codex.items import text_of
+from .codex.inventory import invalid, open_rollout, skip
 from .codex.rollout import (
     EVENT,
     META,
@@ -26,8 +26,9 @@ from .codex.rollout import (
     record_key,
 )
 from .errors import SessionError
+from .facts import Gathering
 from .lineage.fingerprint import Fingerprinter, is_entry
-from .model import EditKind, Facts, Json, ScannedSlice, Slice
+from .model import EditKind, Json, Mark, ScannedSlice, Slice
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Digest
@@ -40,75 +41,14 @@ REWRITTEN = frozenset({META, TURN_CONTEXT})
 _TELLING = frozenset({"token_count", "item_completed", "user_message", SETTINGS_APPLIED})
 """The events that facts are gathered from."""
 
+_NEWLINE = ord("\n")
+
 _STEP = 1 << 20
 """Bytes after which progress is told."""
 
 
-@dataclass(slots=True)
-class Gathering:
-    """Facts under construction; see model.Facts."""
-
-    records: int = 0
-    turns: int = 0
-    unreadable: int = 0
-    torn: bool = False
-    first_user_message: str | None = None
-    own_first_message: str | None = None
-    last_user_message: str | None = None
-    last_timestamp: str | None = None
-    last_cwd: str | None = None
-    model: str | None = None
-    reasoning_effort: str | None = None
-    tokens: int = 0
-    last_ordinal: int | None = None
-    numbered_end: bool = False
-
-    def note_turn_context(self, payload: Json) -> None:
-        """Take in what a turn begins with."""
-        self.last_cwd = _text(payload.get("cwd")) or self.last_cwd
-        self.model = _text(payload.get("model")) or self.model
-        self.reasoning_effort = _text(payload.get("effort")) or self.reasoning_effort
-
-    def note_event(self, kind: object, payload: Json, *, inherited: bool) -> None:
-        """Take in an event of this kind; ``inherited``: of another session."""
-        match kind, payload:
-            case "token_count", {"info": {"total_token_usage": {"total_tokens": int(total)}}}:
-                if not inherited and 0 <= total < 1 << 63:
-                    self.tokens = int(total)
-            case "item_completed", {"item": {"type": "UserMessage", "content": list(parts)}}:
-                self._note_user(text_of(parts), inherited)
-            case "user_message", {"message": str(text)}:
-                self._note_user(text, inherited)
-            case "thread_settings_applied", {"thread_settings": {"cwd": str(cwd)}} if cwd:
-                self.last_cwd = cwd
-
-    def _note_user(self, text: str, inherited: bool) -> None:
-        self.turns += 1
-        self.last_user_message = text
-        if self.first_user_message is None:
-            self.first_user_message = text
-        if self.own_first_message is None and not inherited:
-            self.own_first_message = text
-
-    def freeze(self, meta: Json) -> Facts:
-        """The facts of a session with this ``session_meta``."""
-        return Facts(
-            self.records,
-            self.turns,
-            self.unreadable,
-            self.torn,
-            self.first_user_message,
-            self.own_first_message,
-            self.last_user_message,
-            _text(meta.get("timestamp")),
-            self.last_timestamp,
-            self.last_cwd or _text(meta.get("cwd")),
-            self.model,
-            self.reasoning_effort,
-            self.tokens,
-            self.last_ordinal,
-            self.numbered_end,
-        )
+MARKED_ENTRIES = 256
+"""Of a paginated session's entries, counted from its first, each so manieth is marked."""
 
 
 class Stop(NamedTuple):
@@ -140,6 +80,11 @@ class Pass:
     """Bytes of the slices read so far."""
     stops: list[Stop] = field(default_factory=list)
     """How reading each of the slices that were read ended."""
+    mark: Mark | None = None
+    """At the last entry that was marked."""
+    one_head: bool = True
+    """Whether the newest file has had no ``session_meta`` but its first record: of another one it
+    depends on whose file it is what becomes of it, so that no mark can tell."""
 
     def read(self, part: Slice, *, own: bool) -> ScannedSlice:
         """Read one slice up to its end."""
@@ -167,6 +112,28 @@ class Pass:
             reading.run(read_lines(stream, self.session_id, before.size))
         return self._finished(reading)
 
+    def read_between(
+        self, known: ScannedSlice, place: int, stop: Stop, limit: int
+    ) -> ScannedSlice | None:
+        """Read what another session's newest file has from a byte of what is known of it, at which
+        an entry ends, up to another.
+
+        None, and nothing taken in, if the file is not what is known of it.
+        """
+        with opened(known.slice) as stream:
+            digest = beginning(stream, known, place)
+        if digest is None:
+            return None
+        if self.progress:
+            self.progress(place)
+        edits = known.edits[: 3 * bisect_left(known.edits[::3], place)]
+        reading = _SliceReading(self, replace(known.slice, limit=limit), own=False)
+        reading.take_up(replace(known, size=place, edits=edits), stop, digest)
+        with opened(known.slice) as stream:
+            skip(stream, place, known.slice.file)
+            reading.run(read_lines(stream, self.session_id, place))
+        return self._finished(reading)
+
     def _finished(self, reading: _SliceReading) -> ScannedSlice:
         found = reading.finish()
         self.size += found.size
@@ -181,6 +148,7 @@ class _SliceReading:
         self._pass = pass_
         self._part = part
         self._own = own
+        self._marks = own and pass_.paginated and not pass_.numbering
         self._digest = hashlib.sha256()
         self._edits: array[int] = array("q")
         self._size = 0
@@ -188,6 +156,8 @@ class _SliceReading:
         self._foreign = (
             None if part.file.thread_id == pass_.session_id else part.file.thread_id.encode("ascii")
         )
+        self._plain = self._foreign is None and not pass_.numbering
+        self._numbered = pass_.paginated
 
     @property
     def stop(self) -> Stop:
@@ -206,7 +176,8 @@ class _SliceReading:
         bounded = part.limit is not None or part.end is not None
         progress = self._pass.progress
         for line in lines:
-            record = parse_record(line.data)
+            offset, data = line
+            record = parse_record(data)
             if bounded and is_beyond(part, line, record):
                 self._ended = True
                 break
@@ -214,12 +185,12 @@ class _SliceReading:
                 self._note_bad(line)
             else:
                 self._note(line, record)
-            digest.update(line.data)
-            self._size = line.offset + len(line.data)
-            self._whole = line.ended
+            digest.update(data)
+            self._size = offset + len(data)
             if progress and self._size - told >= _STEP:
                 progress(self._size - told)
                 told = self._size
+            self._whole = data[-1] == _NEWLINE
         if progress:
             progress(self._size - told)
 
@@ -235,43 +206,60 @@ class _SliceReading:
         self._edit(line, EditKind.DROP, bad=True)
 
     def _note(self, line: Line, record: Json) -> None:
-        """Take in a record. What most records are comes first: this is where time is spent."""
+        """Take in a record. Most are items, or events that set nothing, and are copied as they are;
+        this is where time is spent."""
         pass_ = self._pass
         facts, kind = pass_.facts, record["type"]
-        end = pass_.size + line.offset + len(line.data)
+        offset, data = line
+        end = pass_.size + offset + len(data)
         ordinal = record.get("ordinal")
         facts.numbered_end = ordinal is not None
         if ordinal is not None:
             self._ordinal = facts.last_ordinal = ordinal
         if self._head is None:
-            self._head = line.offset
-        edit = self._edit_kind(line, record)
-        if kind == META and line.offset != self._head:
+            self._head = offset
+        elif kind == META:
             pass_.tail.append(record_key(record))
+            pass_.one_head = pass_.one_head and not self._own
+            self._note_acting(line, record, end)
+            return
+        facts.records += 1
+        facts.last_timestamp = record["timestamp"]
+        plain = self._plain and data[-1] == _NEWLINE and (ordinal is not None or not self._numbered)
+        count = 0
+        if kind == EVENT:
+            pass_.tail.append(record_key(record))
+            plain &= self._note_event(record["payload"])
+        elif is_entry(record):
+            count = pass_.fingerprinter.add(record, end)
+            pass_.tail.clear()
+            plain &= kind == RESPONSE_ITEM
         else:
-            facts.records += 1
-            facts.last_timestamp = record["timestamp"]
-            if is_entry(record):
-                pass_.fingerprinter.add(record, end)
-                pass_.tail.clear()
-            else:
-                pass_.tail.append(record_key(record))
-                self._note_other(kind, record["payload"])
+            pass_.tail.append(record_key(record))
+            plain = False
+            if kind == TURN_CONTEXT:
+                facts.note_turn_context(record["payload"])
+        if not plain:
+            self._note_acting(line, record, end)
+        if count and not count % MARKED_ENTRIES and self._marks and pass_.one_head:
+            pass_.mark = Mark(count, self._head, facts.values(), dict(pass_.claims))
+
+    def _note_event(self, payload: Json) -> bool:
+        """Take in an event. Returns whether it sets nothing."""
+        pass_, event = self._pass, payload.get("type")
+        if isinstance(event, str) and event in _TELLING:
+            pass_.facts.note_event(event, payload, inherited=self._foreign is not None)
+        if not pass_.paginated:
+            pass_.fingerprinter.note_event(payload)
+        return event != SETTINGS_APPLIED
+
+    def _note_acting(self, line: Line, record: Json, end: int) -> None:
+        """Take in what a record says beside the conversation, and what is to be done to it."""
+        edit = self._edit_kind(line, record)
         if edit is not None:
             self._edit(line, edit)
         if edit != EditKind.DROP:
-            claims.note(pass_.claims, record, end)
-
-    def _note_other(self, kind: str, payload: Json) -> None:
-        pass_ = self._pass
-        if kind == EVENT:
-            event = payload.get("type")
-            if isinstance(event, str) and event in _TELLING:
-                pass_.facts.note_event(event, payload, inherited=self._foreign is not None)
-            if not pass_.paginated:
-                pass_.fingerprinter.note_event(payload)
-        elif kind == TURN_CONTEXT:
-            pass_.facts.note_turn_context(payload)
+            claims.note(self._pass.claims, record, end)
 
     def _edit_kind(self, line: Line, record: Json) -> EditKind | None:
         """What has to be done to a record where it is written; see EditKind."""
@@ -334,13 +322,18 @@ def lines_of(part: Slice, session_id: str) -> Iterator[Line]:
         yield from read_lines(stream, session_id)
 
 
-def beginning(stream: BinaryIO, known: ScannedSlice) -> Digest | None:
-    """Read as much as is known of a slice: the digest of it, None if it is something else."""
-    digest, left = hashlib.sha256(), known.size
-    while left and (chunk := stream.read(min(left, _STEP))):
-        digest.update(chunk)
-        left -= len(chunk)
-    return digest if not left and digest.hexdigest() == known.sha256 else None
+def beginning(stream: BinaryIO, known: ScannedSlice, place: int | None = None) -> Digest | None:
+    """Read as much as is known of a slice: the digest of it, or of what lies before ``place`` in
+    it; None if it is something else."""
+    digest, read = hashlib.sha256(), 0
+    found = digest
+    for end in (known.size,) if place is None else (place, known.size):
+        while read < end and (chunk := stream.read(min(end - read, _STEP))):
+            digest.update(chunk)
+            read += len(chunk)
+        if read == place:
+            found = digest.copy()
+    return found if read == known.size and digest.hexdigest() == known.sha256 else None
 
 
 def ends_alike(stream: BinaryIO, known: ScannedSlice, stop: Stop, session_id: str) -> bool:
@@ -361,7 +354,3 @@ def is_beyond(part: Slice, line: Line, record: Json | None) -> bool:
     if ordinal is None:
         return line.offset >= part.end.end_offset
     return int(ordinal) >= part.end.end_ordinal
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from . import scan_cache
-from .codex.inventory import SegmentLookup, invalid, resolve
+from .codex.inventory import SegmentLookup, resolve
 from .codex.rollout import history_mode, parse_record
-from .errors import SessionError
 from .lineage.fingerprint import Buffer, Fingerprinter, is_entry
 from .model import (
     HistoryMode,
@@ -19,7 +18,6 @@ from .model import (
     RolloutFile,
     ScannedSlice,
     Slice,
-    Tail,
     Transcript,
 )
 from .scan_cache import Key, ScanCache
@@ -74,13 +72,13 @@ def wanted(tip: RolloutFile, lookup: SegmentLookup) -> Wanted:
 def known(one: Wanted, progress: Progress | None) -> Transcript | None:
     """A session, if the cache has it or a beginning of it."""
     state = _known(one, progress)
-    return _transcript(one.meta, state.pass_, state.scanned) if state else None
+    return transcript_of(one.meta, state.pass_, state.scanned) if state else None
 
 
 def kept(one: Wanted, state: State, data: Sequence[Buffer] = ()) -> Transcript:
     """A session that was read, kept in the cache; ``data`` is the state as bytes, if there are."""
     _keep(one, state, data)
-    return _transcript(one.meta, state.pass_, state.scanned)
+    return transcript_of(one.meta, state.pass_, state.scanned)
 
 
 def _keep(one: Wanted, state: State, data: Sequence[Buffer] = ()) -> None:
@@ -140,59 +138,13 @@ def read(slices: Sequence[Slice], mode: HistoryMode, progress: Progress | None) 
     return State(pass_, scanned, tuple(pass_.stops))
 
 
-def scan_tail(tail: Tail, held: Transcript, progress: Progress | None = None) -> Transcript:
-    """Read a session of which there is only a tail, behind the entries that ``held`` has of it.
-
-    Raises SessionError as ``scan`` does, and ``home_changed`` if ``held`` has them no more.
-    """
-    oldest, tip = tail.files[0], tail.files[-1]
-    files = {file.segment_id: file for file in tail.files}
-    head, (first, *rest) = resolve(tip, files.get, oldest)
-    if first.file != oldest:
-        raise invalid(tip, "does not continue the oldest of its files")
-    if history_mode(head["payload"]) != held.mode:
-        raise invalid(tip, "is in another history mode")
-    # The oldest file is a copy of the part that counts, in which places are others.
-    slices = (replace(first, end=None), *rest)
-    return _scanned(tip, head["payload"], slices, progress, held, tail.base.entries)
-
-
-def _beginning(transcript: Transcript, entries: int) -> tuple[Slice, ...]:
-    """The slices that a transcript's first entries lie in, the last cut off behind them."""
-    end = transcript.ends[entries - 1]
-    found: list[Slice] = []
-    place = 0
-    for part in transcript.slices:
-        if place + part.size >= end:
-            return (*found, replace(part.slice, limit=end - place))
-        found.append(part.slice)
-        place += part.size
-    raise AssertionError
-
-
-def _scanned(
-    tip: RolloutFile,
-    meta: Json,
-    slices: Sequence[Slice],
-    progress: Progress | None,
-    held: Transcript,
-    entries: int,
-) -> Transcript:
-    """Read the slices of a session, behind the first entries of a copy of it."""
-    pass_ = Pass(tip.thread_id, held.mode == "paginated", Fingerprinter(), progress)
-    scanned = _read_beginning(pass_, held, entries)
-    last = pass_.facts.last_ordinal
-    pass_.numbering = pass_.paginated
-    scanned += [pass_.read(part, own=part.file is tip) for part in slices]
-    return _transcript(meta, pass_, scanned, 0 if last is None else last + 1)
-
-
-def _transcript(
+def transcript_of(
     meta: Json,
     pass_: Pass,
     scanned: Sequence[ScannedSlice],
     numbered_from: int = 0,
 ) -> Transcript:
+    """The session with this ``session_meta``, of whose slices a pass found all that."""
     return Transcript(
         pass_.session_id,
         meta,
@@ -206,26 +158,7 @@ def _transcript(
         pass_.fingerprinter.entangled(),
         numbered_from,
         pass_.claims,
-    )
-
-
-def _read_beginning(pass_: Pass, held: Transcript, entries: int) -> list[ScannedSlice]:
-    """Read the first entries of a local session. Raises SessionError ``home_changed``."""
-    try:
-        found = [pass_.read(part, own=False) for part in _beginning(held, entries)]
-    except SessionError as error:
-        raise _home_changed(held) from error
-    if pass_.fingerprinter.chain() != held.chain.first(entries):
-        raise _home_changed(held)
-    return found
-
-
-def _home_changed(held: Transcript) -> SessionError:
-    return SessionError(
-        "home_changed",
-        f"the local session {held.session_id}, which has the beginning of it, is not what it was "
-        "when the sync was planned",
-        hint="let the program that writes it finish, then run `codex-session-sync AGAIN`",
+        pass_.mark,
     )
 
 

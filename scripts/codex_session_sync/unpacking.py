@@ -17,7 +17,8 @@ from .model import (
 )
 from .package.native import refuted
 from .package.sessions import Package
-from .transcript import scan, scan_tail
+from .tailing import scan_tail
+from .transcript import scan
 
 Progress = Callable[[int], None]
 

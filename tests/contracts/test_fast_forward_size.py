@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from builders import Session, dump
+from codex_session_sync.scan_cache import VARIABLE
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TRANSCRIPT_BYTES = 300 << 20
@@ -48,6 +49,7 @@ def sizes(folder: Path) -> dict[Path, int]:
 
 
 def sync(package: Path, home: Path) -> dict[str, Any]:
+    """The report of a sync, and how many blocks it wrote; what it finds is kept nowhere."""
     command = [sys.executable, "-m", "codex_session_sync", "sync", str(package), "--execute"]
     done = subprocess.run(
         [
@@ -60,7 +62,7 @@ def sync(package: Path, home: Path) -> dict[str, Any]:
             str(home),
             "--json",
         ],
-        env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS), VARIABLE: "off"},
         stdout=subprocess.PIPE,
         check=True,
     )

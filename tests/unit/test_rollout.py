@@ -206,16 +206,29 @@ def test_what_is_a_record(data: bytes) -> None:
     assert record == json.loads(data)
 
 
+@pytest.mark.parametrize("where", ["in the payload", "beside it", "among many", "in a list"])
+@pytest.mark.parametrize("said", ["", "so long a line is looked at otherwise " * 100])
 @pytest.mark.parametrize(("opening", "inner", "closing"), [("[", "", "]"), ('{"a":', "1", "}")])
-def test_depth_is_that_which_codex_reads(opening: str, inner: str, closing: str) -> None:
-    def below_the_payload(levels: int) -> bytes:
+def test_depth_is_that_which_codex_reads(
+    opening: str, inner: str, closing: str, said: str, where: str
+) -> None:
+    def nested(levels: int) -> bytes:
         value = opening * levels + inner + closing * levels
-        return f'{{"timestamp":"t","type":"x","payload":{{"x":{value}}}}}'.encode()
+        payload, beside = f'"said":"{said}","x":{value}', "1"
+        if where == "beside it":
+            payload, beside = f'"said":"{said}"', f"[{value}]"
+        elif where == "among many":
+            payload = "".join(f'"{n}":{n},' for n in range(100)) + payload
+        elif where == "in a list":
+            value = opening * (levels - 1) + inner + closing * (levels - 1)
+            payload = f'"said":["{said}",{value},1]'
+        record = f'{{"timestamp":"t","type":"x","beside":{beside},"payload":{{{payload}}}}}'
+        return record.encode()
 
     assert MAX_DEPTH == 127
-    assert parse_record(below_the_payload(125)) is not None
+    assert parse_record(nested(125)) is not None
     for levels in (126, 253, 900, 5000):
-        assert parse_record(below_the_payload(levels)) is None
+        assert parse_record(nested(levels)) is None
 
 
 def test_many_brackets_are_not_deep() -> None:

@@ -244,6 +244,18 @@ def invalid(file: RolloutFile, what: str) -> SessionError:
     )
 
 
+def skip(stream: BinaryIO, size: int, file: RolloutFile) -> None:
+    """Pass over so many bytes of a rollout just opened. Raises SessionError ``package_changed``."""
+    if stream.seekable() and not file.compressed:
+        stream.seek(size)
+        return
+    while size:
+        chunk = stream.read(min(size, 1 << 20))
+        if not chunk:
+            raise changed(file)
+        size -= len(chunk)
+
+
 def changed(file: RolloutFile) -> SessionError:
     """The error for a rollout that is not as it was listed or scanned."""
     return SessionError(

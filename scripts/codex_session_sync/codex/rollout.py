@@ -6,7 +6,7 @@ Formats as measured with Codex 0.118.0 to 0.169.0; see ``references/codex-storag
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -61,6 +61,8 @@ _SHOWN = {
 """Legacy events and the items that stand for them in a paginated transcript."""
 
 _CHUNK = 1 << 20
+_LONG, _FEW = 1 << 10, 64
+"""From so many bytes on it is faster to look at so few values in each other than at the bytes."""
 _MANY = 16
 """After so many empty lines in a row more are likely."""
 
@@ -126,7 +128,7 @@ def read_lines(stream: BinaryIO, session_id: str, offset: int = 0) -> Iterator[L
 
     Raises SessionError (``transcript_line_too_long``) past MAX_LINE_BYTES.
     """
-    empty = 0
+    empty, made = 0, Line._make
     for data in iter(partial(stream.readline, MAX_LINE_BYTES + 2), b""):
         if data == b"\n":
             empty += 1
@@ -146,7 +148,7 @@ def read_lines(stream: BinaryIO, session_id: str, offset: int = 0) -> Iterator[L
                 hint="no Codex release writes such records; look at the file by hand",
                 session_id=session_id,
             )
-        yield Line(offset, data)
+        yield made((offset, data))
         offset += len(data)
     if empty:
         yield Line(offset, b"\n" * empty)
@@ -166,17 +168,39 @@ def parse_record(data: bytes) -> Json | None:
         record = orjson.loads(data)
     except orjson.JSONDecodeError:
         return None
-    if type(record) is not dict or type(record.get("payload")) is not dict:
+    try:
+        payload, kind, timestamp = record["payload"], record["type"], record["timestamp"]
+    except (KeyError, TypeError):
         return None
-    if type(record.get("type")) is not str or type(record.get("timestamp")) is not str:
+    if (
+        type(record) is not dict
+        or type(payload) is not dict
+        or type(kind) is not str
+        or type(timestamp) is not str
+    ):
         return None
     ordinal = record.get("ordinal")
     if ordinal is not None and (type(ordinal) is not int or ordinal < 0):
         return None
+    if len(data) <= 2 * MAX_DEPTH or (len(data) > _LONG and _is_shallow(record.values())):
+        return record
     # So deep a record has as many brackets, each of which closes.
-    if len(data) > 2 * MAX_DEPTH and data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
         return None if _too_deep(record) else record
     return record
+
+
+def _is_shallow(values: Collection[Any], depth: int = 4) -> bool:
+    """Whether there are few values, nested no deeper than ``depth``."""
+    if len(values) > _FEW:
+        return False
+    for value in values:
+        if type(value) is dict:
+            if not depth or not _is_shallow(value.values(), depth - 1):
+                return False
+        elif type(value) is list and (not depth or not _is_shallow(value, depth - 1)):
+            return False
+    return True
 
 
 def _too_deep(record: Json) -> bool:

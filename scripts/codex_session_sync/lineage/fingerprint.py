@@ -34,6 +34,7 @@ _CWD = re.compile(r"<cwd>.*?</cwd>", re.DOTALL)
 Buffer = bytes | bytearray | memoryview
 
 _ID_START_BYTES = 8
+_ID_DASHES = 4
 # An id from its first dash on, with a look back: the search for a fixed byte is several times the
 # faster. No two such rests overlap, so all of them are found.
 _ID_REST = re.compile(rb"-(?<=[0-9a-f]{8}-)[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -63,6 +64,8 @@ def canonical_entry(record: Json) -> bytes:
 
 def mask_ids(data: bytes) -> bytes:
     """The bytes with ``MASKED_ID`` for each id; of two that overlap the second stays."""
+    if data.count(b"-") < _ID_DASHES:
+        return data
     parts: list[bytes] = []
     end = 0
     for rest in _ID_REST.finditer(data):
@@ -148,8 +151,20 @@ class Fingerprinter:
         made._last_user = document["last_user"]
         return made
 
-    def add(self, record: Json, end: int = 0) -> None:
-        """Take in one entry (a record for which ``is_entry`` holds) that ends at byte ``end``."""
+    @classmethod
+    def behind(cls, chain: Chain, ends: array[int]) -> Fingerprinter:
+        """One that has taken in the entries of a session in which nothing is undone."""
+        made = cls(undoes=False)
+        made._last = chain.links[-Chain.LINK_BYTES :] or SEED
+        [turn] = made._turns
+        turn.links, turn.ends = bytearray(chain.links), ends[:]
+        return made
+
+    def add(self, record: Json, end: int = 0) -> int:
+        """Take in one entry (a record for which ``is_entry`` holds) that ends at byte ``end``.
+
+        Returns how many its turn has; of a session in which nothing is undone that is all.
+        """
         turn = self._turns[-1]
         digest = hashlib.sha256(canonical_entry(record)).digest()
         if self._undoes:
@@ -159,6 +174,7 @@ class Fingerprinter:
         turn.ends.append(end)
         self._last = hashlib.sha256(self._last + digest).digest()
         turn.links += self._last
+        return len(turn.ends)
 
     def note_event(self, payload: Json) -> None:
         """Take in an ``event_msg`` of a legacy session: turns begin, are a user's, are undone."""

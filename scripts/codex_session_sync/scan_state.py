@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from .claims import shared
 from .lineage.fingerprint import Buffer, Fingerprinter
 from .model import ScannedSlice, Slice
 from .scan_cache import Kept
@@ -69,7 +70,7 @@ def load(kept: Kept, slices: Sequence[Slice], progress: Progress | None) -> Stat
         progress,
         facts=Gathering(*header["facts"]),
         tail=header["tail"],
-        claims={text.encode(): end for text, end in header["claims"]},
+        claims={shared(text.encode()): end for text, end in header["claims"]},
         size=sum(part.size for part in scanned),
     )
     return State(pass_, tuple(scanned), tuple(Stop(*stop) for stop in header["stops"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,20 +92,21 @@ class Gathering:
             self.own_first_message = text
 
     def freeze(self, meta: Json) -> Facts:
-        """The facts of a session with this ``session_meta``."""
+        """The facts of a session with this ``session_meta``; texts that are equal are one."""
+        first = self.first_user_message
         return Facts(
             self.records,
             self.turns,
             self.unreadable,
             self.torn,
-            self.first_user_message,
-            self.own_first_message,
-            self.last_user_message,
+            first,
+            first if self.own_first_message == first else self.own_first_message,
+            first if self.last_user_message == first else self.last_user_message,
             _text(meta.get("timestamp")),
             self.last_timestamp,
-            self.last_cwd or _text(meta.get("cwd")),
-            self.model,
-            self.reasoning_effort,
+            _shared(self.last_cwd or _text(meta.get("cwd"))),
+            _shared(self.model),
+            _shared(self.reasoning_effort),
             self.tokens,
             self.last_ordinal,
             self.numbered_end,
@@ -361,6 +363,11 @@ def is_beyond(part: Slice, line: Line, record: Json | None) -> bool:
     if ordinal is None:
         return line.offset >= part.end.end_offset
     return int(ordinal) >= part.end.end_ordinal
+
+
+def _shared(text: str | None) -> str | None:
+    """The same text, once for all sessions that have it."""
+    return text and sys.intern(text)
 
 
 def _text(value: object) -> str | None:

@@ -10,7 +10,7 @@ from . import scan_cache
 from .codex.inventory import SegmentLookup, invalid, resolve
 from .codex.rollout import history_mode, parse_record
 from .errors import SessionError
-from .lineage.fingerprint import Buffer, Fingerprinter, is_entry
+from .lineage.fingerprint import NOTHING, Buffer, Fingerprinter, is_entry
 from .model import (
     HistoryMode,
     Json,
@@ -202,7 +202,7 @@ def _transcript(
         tuple(scanned),
         pass_.fingerprinter.ends(),
         frozenset(pass_.tail),
-        frozenset(pass_.fingerprinter.taken_back),
+        frozenset(pass_.fingerprinter.taken_back) or NOTHING,
         pass_.fingerprinter.entangled(),
         numbered_from,
         pass_.claims,

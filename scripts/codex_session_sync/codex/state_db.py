@@ -236,6 +236,20 @@ class StateDb:
             raise _unusable(self._path, error) from error
 
 
+def sharing(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows without empty columns, a text that is in several places kept once.
+
+    Most columns are empty, or say the same in all rows.
+    """
+    known: dict[str, str] = {}
+    for row in rows:
+        yield {
+            column: known.setdefault(value, value) if isinstance(value, str) else value
+            for column, value in row.items()
+            if value is not None
+        }
+
+
 @contextmanager
 def open_for_reading(path: Path, beside: Path | None = None) -> Iterator[StateDb | None]:
     """The database at ``path``, or None where there is none; no file beside it is made or changed.

@@ -48,6 +48,7 @@ class Writer:
         stager = Stager(self.home, self.log.staged, self.terms, self.progress)
         committer = Committer(self.home, self.log, self.database, self)
         foreseen: list[Staged] = []
+        placed = 0.0
         for batch in _batches(plans):
             if committer.broken is not None:
                 yield from (_failed(plan, committer.broken) for plan in batch)
@@ -59,11 +60,15 @@ class Writer:
                         staged.append(made)
                     else:
                         yield _failed(plan, made)
+                # The batch before has been in place for some time by now.
+                self._remember(foreseen, placed)
+                foreseen = []
                 for one, problem in committer.commit(staged):
                     yield _written(one) if problem is None else _failed(one.plan, problem)
                     if problem is None and one.foreseen is not None:
                         foreseen.append(one)
-        self._remember(foreseen)
+                placed = time.monotonic()
+        self._remember(foreseen, placed)
 
     def _stage(
         self, stager: Stager, batch: Sequence[SessionPlan], locks: ExitStack
@@ -84,11 +89,14 @@ class Writer:
         with ThreadPoolExecutor(THREADS) as pool:
             yield from pool.map(staged, batch, locked)
 
-    def _remember(self, placed: Sequence[Staged]) -> None:
-        """Keep in the cache what scans will find of the transcripts that were written."""
-        if placed:
-            time.sleep(scan_cache.SETTLED_NS / 1e9)
-        for one in placed:
+    def _remember(self, written: Sequence[Staged], placed: float) -> None:
+        """Keep in the cache what scans will find of the transcripts that were written.
+
+        ``placed`` is when the last of them was put in place, by ``time.monotonic``.
+        """
+        if written:
+            time.sleep(max(0.0, placed + scan_cache.SETTLED_NS / 1e9 - time.monotonic()))
+        for one in written:
             path = self.home.path / one.path
             file = rollout_file(path, path.name, one.size, one.mtime_ns, archived=False)
             assert file is not None

@@ -13,7 +13,7 @@ from .codex.home import CodexHome
 from .codex.inventory import RolloutIndex, read_head
 from .codex.rollout import base_name
 from .codex.session_index import read_index, shown_name
-from .codex.state_db import open_for_reading, sharing
+from .codex.state_db import Sharing, open_for_reading
 from .errors import HomeError, SessionError
 from .lineage.classify import Candidate
 from .lineage.fingerprint import common_entries, lineage_id, lineage_of_link, links_of
@@ -319,7 +319,7 @@ class LocalSessions:
     def _rows(self) -> dict[str, Row]:
         with open_for_reading(self.home.state_db) as database:
             rows = database.rows("threads", only=_OF_ROWS) if database is not None else ()
-            return {str(row["id"]): row for row in sharing(rows)}
+            return {str(row["id"]): row for row in map(Sharing().row, rows)}
 
     @cached_property
     def _names(self) -> dict[str, str]:

@@ -83,4 +83,5 @@ def _read(plan: SessionPlan, package: Package, progress: Progress | None) -> Tra
         raise refuted(session.session_id, "it has other entries")
     if found.mode != plan.transcript.mode:
         raise refuted(session.session_id, "it is in another history mode")
-    return found
+    # The package's outlines stay: one chain for both.
+    return replace(found, chain=plan.transcript.chain)

@@ -163,13 +163,13 @@ def _in_groups(text: Iterable[bytes]) -> Json | None:
     """
     groups = _groups(text)
     try:
-        head = orjson.loads(next(groups) + b"}")
+        head = orjson.loads(next(groups))
         if not validation.fits(SCHEMA, {**head, "sessions": []}):
             return None
         sharing = Sharing()
         sessions: list[Json] = []
         for group in groups:
-            found = orjson.loads(b"[" + group + b"]")
+            found = orjson.loads(group)
             if not validation.fits(SCHEMA, {**head, "parts": [], "sessions": found}):
                 return None
             if not all(map(_is_sound, found)):
@@ -180,8 +180,8 @@ def _in_groups(text: Iterable[bytes]) -> Json | None:
     return {**head, "sessions": sessions}
 
 
-def _groups(text: Iterable[bytes]) -> Iterator[bytes]:
-    """All before the sessions, then the sessions, in texts that begin and end with a whole one.
+def _groups(text: Iterable[bytes]) -> Iterator[bytearray]:
+    """The manifest without its sessions, then lists of these, each as JSON by itself.
 
     Raises ValueError for a manifest that is written in another way, and as ``text`` does.
     """
@@ -194,16 +194,26 @@ def _groups(text: Iterable[bytes]) -> Iterator[bytes]:
             if place < 0:
                 continue
             begun = True
-            yield bytes(left[:place])
-            del left[: place + _LIST.index(b"{")]
+            yield _cut(left, b"", place, b"}")
+            del left[: _LIST.index(b"{")]
         if len(left) > _GROUP_BYTES:
             place = left.rfind(_NEXT)
             if place > 0:
-                yield bytes(left[:place])
-                del left[: place + 1]
+                yield _cut(left, b"[", place, b"]")
+                del left[:1]
     if not begun or not left.endswith(_END):
         raise ValueError("it is written in another way")
-    yield bytes(left.removesuffix(_END))
+    yield _cut(left, b"[", len(left) - len(_END), b"]")
+
+
+def _cut(text: bytearray, before: bytes, place: int, after: bytes) -> bytearray:
+    """The text up to a place, between two others; it is taken out of ``text``."""
+    found = bytearray(before)
+    with memoryview(text) as whole:
+        found += whole[:place]
+    found += after
+    del text[:place]
+    return found
 
 
 def _is_sound(entry: Json) -> bool:

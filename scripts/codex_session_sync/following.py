@@ -13,6 +13,7 @@ from .lineage.differences import is_newer, is_older, merge_metadata, packaged_me
 from .lineage.sidecar import Mapping
 from .local import LocalSessions
 from .model import Action, Json, Relation, SessionPlan, Target
+from .verdict import refused
 
 UNKNOWN_HOME = "unknown"
 """The source in a sidecar of packages that do not tell which home they are from."""
@@ -85,14 +86,7 @@ def _merged(
         target = replace(target, metadata=merge.follow, older=local.older_files(local_id))
     except SessionError as error:
         # It could be read when it was compared, and is read again where it was found to be equal.
-        return replace(
-            plan,
-            action=Action.REFUSE,
-            reason=error.code,
-            message=error.message,
-            hint=error.hint,
-            target=None,
-        )
+        return refused(plan, error)
     return replace(plan, target=target, action=Action.FAST_FORWARD, reason=None)
 
 

@@ -18,6 +18,7 @@ from .model import (
 from .package.native import refuted
 from .package.sessions import Package
 from .transcript import scan, scan_tail
+from .verdict import refused
 
 Progress = Callable[[int], None]
 
@@ -56,14 +57,7 @@ def _whole(plan: SessionPlan, package: Package, progress: Progress | None) -> Se
     try:
         return replace(plan, transcript=_read(plan, package, progress))
     except SessionError as error:
-        return replace(
-            plan,
-            action=Action.REFUSE,
-            reason=error.code,
-            message=error.message,
-            hint=error.hint,
-            target=None,
-        )
+        return refused(plan, error)
 
 
 def _read(plan: SessionPlan, package: Package, progress: Progress | None) -> Transcript:

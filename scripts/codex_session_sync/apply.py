@@ -58,6 +58,9 @@ class Writer:
                         staged.append(made)
                     else:
                         yield _failed(plan, made)
+                # The batch before has settled by now.
+                self._remember(foreseen)
+                foreseen = []
                 for one, problem in committer.commit(staged):
                     yield _written(one) if problem is None else _failed(one.plan, problem)
                     if problem is None and one.foreseen is not None:
@@ -83,9 +86,9 @@ class Writer:
         with ThreadPoolExecutor(THREADS) as pool:
             yield from pool.map(staged, batch, locked)
 
-    def _remember(self, placed: Sequence[Staged]) -> None:
+    def _remember(self, written: Sequence[Staged]) -> None:
         """Keep in the cache what scans will find of the transcripts that were written."""
-        for one in placed:
+        for one in written:
             path = self.home.path / one.path
             file = rollout_file(path, path.name, one.size, one.mtime_ns, archived=False)
             assert file is not None

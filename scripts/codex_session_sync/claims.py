@@ -70,11 +70,11 @@ def note(found: dict[bytes, int], record: Json, end: int) -> None:
         text = orjson.dumps(claim, option=orjson.OPT_SORT_KEYS)
         if len(text) > LONGEST or (text not in found and len(found) >= MOST):
             text = orjson.dumps({"type": MORE, "payload": {}})
-        found[_shared(text)] = end
+        found[shared(text)] = end
 
 
 @lru_cache(maxsize=MOST)
-def _shared(text: bytes) -> bytes:
+def shared(text: bytes) -> bytes:
     """The same bytes, once for all sessions that say the same, and no larger than they are.
 
     What orjson gives keeps the room that it was written in, some 4 KB.

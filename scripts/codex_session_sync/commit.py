@@ -65,6 +65,8 @@ def transaction(
         **more,
     }
     log = Journal(home.sync_dir).begin(manifest, transaction_id)
+    # They are on the disk; those that the end has stand in their place.
+    del log.manifest["sessions"], manifest, sessions
     try:
         yield log
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -65,20 +66,21 @@ class Gathering:
         return tuple(getattr(self, name) for name in FACTS)
 
     def freeze(self, meta: Json) -> Facts:
-        """The facts of a session with this ``session_meta``."""
+        """The facts of a session with this ``session_meta``; texts that are equal are one."""
+        first = self.first_user_message
         return Facts(
             self.records,
             self.turns,
             self.unreadable,
             self.torn,
-            self.first_user_message,
-            self.own_first_message,
-            self.last_user_message,
+            first,
+            first if self.own_first_message == first else self.own_first_message,
+            first if self.last_user_message == first else self.last_user_message,
             _text(meta.get("timestamp")),
             self.last_timestamp,
-            self.last_cwd or _text(meta.get("cwd")),
-            self.model,
-            self.reasoning_effort,
+            _shared(self.last_cwd or _text(meta.get("cwd"))),
+            _shared(self.model),
+            _shared(self.reasoning_effort),
             self.tokens,
             self.last_ordinal,
             self.numbered_end,
@@ -86,6 +88,11 @@ class Gathering:
 
 
 FACTS = tuple(one.name for one in fields(Gathering))
+
+
+def _shared(text: str | None) -> str | None:
+    """The same text, once for all sessions that have it."""
+    return text and sys.intern(text)
 
 
 def _text(value: object) -> str | None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from .errors import SessionError
 from .lineage.differences import is_newer, is_older, merge_metadata, packaged_metadata
 from .lineage.sidecar import Mapping
 from .local import LocalSessions
 from .model import Action, Json, Relation, SessionPlan, Target
+from .verdict import refused
 
 UNKNOWN_HOME = "unknown"
 """The source in a sidecar of packages that do not tell which home they are from."""
@@ -66,10 +68,8 @@ def _followed(plan: SessionPlan, local: LocalSessions, source: str, *, leads: bo
             plan = _merged(plan, local, local_id, base, incoming)
         case Action.SKIP if leads and is_newer(incoming, base):
             plan = _merged(plan, local, local_id, base, incoming)
-            if plan.action is Action.SKIP:
-                return plan
-        case Action.SKIP | Action.REFUSE:
-            return plan
+    if plan.action in (Action.SKIP, Action.REFUSE):
+        return plan
     return _noted(plan, {**known, source: incoming})
 
 
@@ -81,8 +81,12 @@ def _merged(
     plan = replace(plan, differs=merge.differs)
     if not merge.follow:
         return plan
-    target = plan.target or Target(local_id, local.transcript(local_id))
-    target = replace(target, metadata=merge.follow, older=local.older_files(local_id))
+    try:
+        target = plan.target or Target(local_id, local.transcript(local_id))
+        target = replace(target, metadata=merge.follow, older=local.older_files(local_id))
+    except SessionError as error:
+        # It could be read when it was compared, and is read again where it was found to be equal.
+        return refused(plan, error)
     return replace(plan, target=target, action=Action.FAST_FORWARD, reason=None)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+
+import orjson
 
 from .codex.home import CodexHome
 from .codex.inventory import RolloutIndex, read_head
 from .codex.rollout import base_name
 from .codex.session_index import read_index, shown_name
-from .codex.state_db import open_for_reading
+from .codex.state_db import Sharing, open_for_reading
 from .errors import HomeError, SessionError
 from .lineage.classify import Candidate
 from .lineage.fingerprint import common_entries, lineage_id, lineage_of_link, links_of
@@ -18,6 +21,7 @@ from .lineage.kinship import origin_moment
 from .lineage.sidecar import Mapping, mappings_of, read_sidecar
 from .model import (
     Base,
+    Chain,
     Counterpart,
     Json,
     Notice,
@@ -27,8 +31,25 @@ from .model import (
     Tail,
     Transcript,
 )
-from .reading import scan_all
+from .reading import scan_each
 from .transcript import first_link, scan
+
+_OF_ROWS = frozenset(
+    {"id", "rollout_path", "name", "title", "first_user_message", "history_mode"}
+    | {"git_branch", "cwd", "git_origin_url"}
+)
+"""The columns of a session's row that are asked for here."""
+
+_FEW = 2
+"""Mappings that are read from text again in a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Same:
+    """What is kept of a session that has the entries of the incoming one, which most have."""
+
+    chain: Chain
+    cwd: str | None
 
 
 class LocalSessions:
@@ -40,8 +61,11 @@ class LocalSessions:
     def __init__(self, home: CodexHome) -> None:
         self.home = home
         self._scanned: dict[str, Transcript] = {}
+        self._same: dict[str, _Same] = {}
         self._mappings: dict[str, list[Mapping]] = {}
         self._sidecars: dict[str, list[Mapping]] = {}
+        self._short: dict[str, bytes] = {}
+        """The sidecars that say little, as most do, as text: that takes a third of the room."""
         self.notices: list[Notice] = []
 
     @cached_property
@@ -91,14 +115,31 @@ class LocalSessions:
             self._scanned[session_id] = self.read(session_id)
         return self._scanned[session_id]
 
-    def read_ahead(self, session_ids: Iterable[str]) -> None:
-        """Read those of the sessions that are here, all at once; what cannot be read is not told
-        before it is asked for."""
-        tips = [tip for i in session_ids if i not in self._scanned and (tip := self.tip(i))]
-        found = scan_all(tips, self.rollouts.segment)
-        for tip, one in zip(tips, found, strict=True):
-            if isinstance(one, Transcript):
-                self._scanned[tip.thread_id] = one
+    def chain(self, session_id: str) -> Chain:
+        """The entries of a local session. Raises SessionError as ``transcript`` does."""
+        same = self._same.get(session_id)
+        return same.chain if same else self.transcript(session_id).chain
+
+    def directory(self, session_id: str) -> str | None:
+        """Where a local session works. Raises SessionError as ``transcript`` does."""
+        same = self._same.get(session_id)
+        return same.cwd if same else self.transcript(session_id).facts.last_cwd
+
+    def read_ahead(self, incoming: dict[str, Outline]) -> None:
+        """Read those of the incoming sessions that are here, by their ids, all at once.
+
+        What cannot be read is not told before it is asked for. Of those that have the same entries
+        no more is kept than comparing takes.
+        """
+        tips = [tip for i in incoming if i not in self._scanned and (tip := self.tip(i))]
+        for place, one in scan_each(tips, self.rollouts.segment):
+            session_id = tips[place].thread_id
+            if not isinstance(one, Transcript):
+                continue
+            if one.chain == incoming[session_id].chain:
+                self._same[session_id] = _Same(incoming[session_id].chain, one.facts.last_cwd)
+            else:
+                self._scanned[session_id] = one
 
     def read(self, session_id: str, progress: Callable[[int], None] | None = None) -> Transcript:
         """A local session, read and not kept. Raises as ``transcript`` does."""
@@ -151,15 +192,17 @@ class LocalSessions:
     def mappings(self, incoming: Outline) -> list[Mapping]:
         """What the sidecar of the incoming session's lineage says of it."""
         origin = incoming.session_id
-        if origin not in self._mappings:
+        found = self._mappings.get(origin)
+        if found is None:
             lineage = lineage_id(incoming.chain, origin)
             found = [m for m in self._sidecar(lineage, origin) if m.origin_session_id == origin]
-            self._mappings[origin] = found
-        return self._mappings[origin]
+            if lineage in self._sidecars:
+                self._mappings[origin] = found
+        return found
 
     def surely_of(self, session_id: str) -> int:
         """How many entries a local session surely shares with the source's one of the same id."""
-        here = self.transcript(session_id).chain
+        here = self.chain(session_id)
         found = [0]
         for mapping in self._sidecar(lineage_id(here, session_id), session_id):
             entries = int(mapping.incoming["entries"])
@@ -179,7 +222,7 @@ class LocalSessions:
         }
         return max(
             here,
-            key=lambda i: (common_entries(fork.chain, self.transcript(i).chain), i == origin, i),
+            key=lambda i: (common_entries(fork.chain, self.chain(i)), i == origin, i),
             default=None,
         )
 
@@ -247,6 +290,8 @@ class LocalSessions:
         """The mappings of a lineage; none, and a notice about the session, if it is damaged."""
         if lineage in self._sidecars:
             return self._sidecars[lineage]
+        if lineage in self._short:
+            return [Mapping(**mapping) for mapping in orjson.loads(self._short[lineage])]
         try:
             text = read_sidecar(self.home.sync_dir, lineage)
             found = mappings_of(text, lineage) if text is not None else []
@@ -255,12 +300,17 @@ class LocalSessions:
             if notice not in self.notices:
                 self.notices.append(notice)
             return []
-        self._sidecars[lineage] = found
+        if len(found) > _FEW:
+            self._sidecars[lineage] = found
+        else:
+            data = orjson.dumps([mapping.to_json() for mapping in found])
+            # What orjson gives keeps the room that it was written in.
+            self._short[lineage] = bytes(memoryview(data))
         return found
 
     def _candidates(self, ids: Iterable[str], *, claimed: bool) -> list[Candidate]:
         return [
-            Candidate(i, self.transcript(i).chain, claimed)
+            Candidate(i, self.chain(i), claimed)
             for i in dict.fromkeys(ids)
             if self.tip(i) is not None
         ]
@@ -268,8 +318,8 @@ class LocalSessions:
     @cached_property
     def _rows(self) -> dict[str, Row]:
         with open_for_reading(self.home.state_db) as database:
-            rows = database.rows("threads") if database is not None else ()
-            return {str(row["id"]): row for row in rows}
+            rows = database.rows("threads", only=_OF_ROWS) if database is not None else ()
+            return {str(row["id"]): row for row in map(Sharing().row, rows)}
 
     @cached_property
     def _names(self) -> dict[str, str]:

@@ -96,8 +96,9 @@ class _Planner:
         """A plan for each session, in the given order."""
         self._scan(chosen)
         read = {session.session_id: self._read(session) for session in chosen}
-        self.local.read_ahead(i for i, found in read.items() if isinstance(found, Outline))
-        metas = {i: t.meta for i, t in read.items() if isinstance(t, Outline)}
+        told = {i: found for i, found in read.items() if isinstance(found, Outline)}
+        self.local.read_ahead(told)
+        metas = {i: found.meta for i, found in told.items()}
         by_id = {session.session_id: session for session in chosen}
         for session_id in ancestors_first(descent(metas), self._preferred(read)):
             transcript = read[session_id]

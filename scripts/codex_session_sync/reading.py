@@ -38,30 +38,38 @@ def scan_all(
 
     Raises PackageError where the package is unsafe as a whole.
     """
-    found: dict[int, Read] = {}
+    found = dict(scan_each(tips, lookup, progress))
+    return [found[place] for place in range(len(tips))]
+
+
+def scan_each(
+    tips: Sequence[RolloutFile], lookup: SegmentLookup, progress: Progress | None = None
+) -> Generator[tuple[int, Read], None, None]:
+    """As ``scan_all``, each with its place as soon as it is read; none is kept here."""
     left: dict[int, Wanted] = {}
     for place, tip in enumerate(tips):
         try:
             one = wanted(tip, lookup)
             transcript = known(one, progress)
         except SessionError as error:
-            found[place] = error
+            yield place, error
             continue
         if transcript is None:
             left[place] = one
         else:
-            found[place] = transcript
+            yield place, transcript
     with closing(_parallel(left)) as results:
         for place, result in results:
             if progress:
                 progress(left[place].size)
-            found[place] = _taken(left.pop(place), result)
+            yield place, _taken(left.pop(place), result)
     for place, one in left.items():
         try:
-            found[place] = kept(one, read(one.slices, one.mode, progress))
+            transcript = kept(one, read(one.slices, one.mode, progress))
         except SessionError as error:
-            found[place] = error
-    return [found[place] for place in range(len(tips))]
+            yield place, error
+        else:
+            yield place, transcript
 
 
 def _taken(one: Wanted, result: _Result) -> Read:

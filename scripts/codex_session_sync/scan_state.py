@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from .claims import shared
 from .facts import Gathering
 from .lineage.fingerprint import Buffer, Fingerprinter
 from .model import Json, Mark, ScannedSlice, Slice
@@ -83,7 +84,7 @@ def _texts(claims: Mapping[bytes, int]) -> list[tuple[str, int]]:
 
 
 def _claims(texts: Sequence[tuple[str, int]]) -> dict[bytes, int]:
-    return {text.encode(): end for text, end in texts}
+    return {shared(text.encode()): end for text, end in texts}
 
 
 def _told(mark: Mark | None) -> Json | None:

@@ -63,7 +63,7 @@ def _directory(session_id: str | None, local: LocalSessions) -> str | None:
     """Where a session of the home works; None for one that is not here yet."""
     if session_id is None or local.tip(session_id) is None:
         return None
-    return local.transcript(session_id).facts.last_cwd
+    return local.directory(session_id)
 
 
 def _warned(plan: SessionPlan, surroundings: Surroundings) -> SessionPlan:

@@ -237,13 +237,14 @@ def _counterpart(local: Counterpart) -> Json:
     return {"name": local.name, **_described(local.transcript), "synced_by": local.transaction_id}
 
 
-def counts(sessions: Sequence[Json]) -> Json:
+def counts(plans: Sequence[SessionPlan], outcomes: Sequence[SessionOutcome] = ()) -> Json:
     """How many sessions there are by classification, by action and by result."""
-    return {
-        key: dict(sorted(Counter(str(s[key]) for s in sessions if s.get(key)).items()))
-        for key in ("classification", "action", "result")
-        if any(s.get(key) for s in sessions)
+    found = {
+        "classification": Counter(str(one.decision.classification) for one in plans),
+        "action": Counter(str(one.action) for one in plans),
+        "result": Counter(str(one.result) for one in outcomes),
     }
+    return {key: dict(sorted(number.items())) for key, number in found.items() if number}
 
 
 def _in_order(plan: Plan, done: Mapping[str, SessionOutcome]) -> tuple[SessionOutcome, ...]:

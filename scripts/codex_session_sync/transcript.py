@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from . import scan_cache
 from .codex.inventory import SegmentLookup, resolve
 from .codex.rollout import history_mode, parse_record
-from .lineage.fingerprint import Buffer, Fingerprinter, is_entry
+from .lineage.fingerprint import NOTHING, Buffer, Fingerprinter, is_entry
 from .model import (
     HistoryMode,
     Json,
@@ -154,7 +154,7 @@ def transcript_of(
         tuple(scanned),
         pass_.fingerprinter.ends(),
         frozenset(pass_.tail),
-        frozenset(pass_.fingerprinter.taken_back),
+        frozenset(pass_.fingerprinter.taken_back) or NOTHING,
         pass_.fingerprinter.entangled(),
         numbered_from,
         pass_.claims,

@@ -19,6 +19,7 @@ from .package.native import refuted
 from .package.sessions import Package
 from .tailing import scan_tail
 from .transcript import scan
+from .verdict import refused
 
 Progress = Callable[[int], None]
 
@@ -57,14 +58,7 @@ def _whole(plan: SessionPlan, package: Package, progress: Progress | None) -> Se
     try:
         return replace(plan, transcript=_read(plan, package, progress))
     except SessionError as error:
-        return replace(
-            plan,
-            action=Action.REFUSE,
-            reason=error.code,
-            message=error.message,
-            hint=error.hint,
-            target=None,
-        )
+        return refused(plan, error)
 
 
 def _read(plan: SessionPlan, package: Package, progress: Progress | None) -> Transcript:
@@ -84,4 +78,5 @@ def _read(plan: SessionPlan, package: Package, progress: Progress | None) -> Tra
         raise refuted(session.session_id, "it has other entries")
     if found.mode != plan.transcript.mode:
         raise refuted(session.session_id, "it is in another history mode")
-    return found
+    # The package's outlines stay: one chain for both.
+    return replace(found, chain=plan.transcript.chain)

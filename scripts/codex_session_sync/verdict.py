@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from .errors import SessionError
 from .model import Action, Classification, Decision, Outline, Relation, SessionPlan
 
 Diverged = Literal["branch", "refuse"]
@@ -99,3 +100,15 @@ def _minute(timestamp: str | None) -> str:
 
 def _count(entries: int) -> str:
     return "one entry" if entries == 1 else f"{entries} entries"
+
+
+def refused(plan: SessionPlan, error: SessionError) -> SessionPlan:
+    """The plan of a session that turned out not to be readable after it was decided on."""
+    return replace(
+        plan,
+        action=Action.REFUSE,
+        reason=error.code,
+        message=error.message,
+        hint=error.hint,
+        target=None,
+    )

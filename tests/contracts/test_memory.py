@@ -1,7 +1,7 @@
 """Memory does not grow with a transcript: 300 MB are inspected and imported within 150 MB.
 
-Nor much with their number: 10,000 sessions are packed, their lists rebuilt, and their sidecars
-checked, rebuilt and written, within as much.
+Nor much with their number: 10,000 sessions are looked at and brought in, from a package of any
+kind, packed, their lists rebuilt, and their sidecars checked, rebuilt and written, within as much.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bench.transcripts import Corpus
+from bench.transcripts import Corpus, empty_home
 from builders import Session, dump
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -117,8 +117,8 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-FEW, MORE = 300, 1300
-"""Their difference tells what each session more costs."""
+FEW, MORE, MANY = 300, 1300, 2300
+"""Their differences tell what each session more costs."""
 
 SIDECARS = {
     "adopt": ("adopt", "--all", "--execute"),
@@ -153,9 +153,51 @@ def test_the_sidecars_of_many_sessions_in_little_memory(tmp_path: Path) -> None:
             assert report["status"] == "ok"
             peaks[name].append(peak)
         assert len(list((home / "session-sync" / "sidecars").iterdir())) == count
+    require_little(peaks, MORE)
+
+
+KINDS = {
+    "snapshot": (),
+    "native": ("pack",),
+    "transfer-v1": ("pack", "--format", "transfer-v1"),
+}
+"""What makes a package of each kind of a home; a snapshot is the home itself."""
+
+BROUGHT_IN = {
+    "inspect-package": ("inspect-package",),
+    "sync": ("sync", "--execute", "--no-prime"),
+    "sync again": ("sync", "--execute", "--no-prime"),
+    "inspect-package again": ("inspect-package",),
+    "in short": ("sync", "--execute", "--no-prime", "--summary"),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the POSIX resource module")
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_sessions_are_brought_in_in_little_memory(kind: str, tmp_path: Path) -> None:
+    """As many as above, with rows as Codex has them, by what each of two thousand more takes."""
+    peaks: dict[str, list[int]] = {name: [] for name in BROUGHT_IN}
+    for count in (FEW, MANY):
+        source, target = tmp_path / f"from {count}", empty_home(tmp_path / f"to {count}")
+        Corpus("many", count, 1).make(source)
+        package = source
+        if KINDS[kind]:
+            package = tmp_path / f"{count}.tar.zst"
+            measured(*KINDS[kind], "-o", str(package), home=source)
+        for name, arguments in BROUGHT_IN.items():
+            report, peak = measured(*arguments, str(package), home=target)
+            [(classification, found)] = report["data"]["counts"]["classification"].items()
+            new = name in ("inspect-package", "sync")
+            assert (classification, found) == ("new_lineage" if new else "unchanged", count)
+            peaks[name].append(peak)
+    require_little(peaks, MANY)
+
+
+def require_little(peaks: dict[str, list[int]], most: int) -> None:
+    """10,000 sessions would take no more than the limit, by what ``FEW`` and ``most`` take."""
     for name, (few, more) in peaks.items():
-        each = max(0, more - few) / (MORE - FEW)
-        assert more + each * (SESSIONS - MORE) < LIMIT_KIB, name
+        each = max(0, more - few) / (most - FEW)
+        assert more + each * (SESSIONS - most) < LIMIT_KIB, name
 
 
 def measured(*arguments: str, home: Path) -> tuple[dict[str, Any], int]:

@@ -6,13 +6,18 @@ import hashlib
 import json
 import re
 import tempfile
+from itertools import product
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
 import package_by_spec as spec
 from builders import Session, dump, write_snapshot
-from codex_session_sync.package.native_manifest import FACTS, META, WORDS
+from codex_session_sync.errors import PackageError
+from codex_session_sync.package import native_manifest
+from codex_session_sync.package.native_manifest import FACTS, META, WORDS, load_manifest
 from codex_session_sync.validation import fits
 from fingerprint_by_spec import fingerprint
 from workbench import add_rows, call, make_database
@@ -146,3 +151,57 @@ if __name__ == "__main__":
     TEXT_OF_HAVE = HAVE_PAGE.read_text(encoding="utf-8")
     HAVE_PAGE.write_text(re.sub(r"```json\n.*?```", lambda _: HELD, TEXT_OF_HAVE, flags=re.DOTALL))
     PAGE.write_text(re.sub(r"```text\n.*?```", lambda _: BLOCK, TEXT, flags=re.DOTALL))
+
+
+def told(document: Any) -> Any:
+    """A manifest as it was read, its rows as dicts."""
+    sessions = [
+        {**one, "row": dict(one["row"]) if one["row"] else None} for one in document["sessions"]
+    ]
+    return {**document, "sessions": sessions}
+
+
+def test_a_manifest_is_read_alike_however_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of its sessions at a time where it is as this program writes it, else as a whole."""
+    home, out = write_snapshot(tmp_path / "home", [TINY, BEANS, FORK, OLD]), tmp_path / "out"
+    add_rows(make_database(home), [BEANS, FORK])
+    assert call("pack", "-o", out, "--codex-home", home).exit_code == 0
+    plain, _ = spec.read(out.read_bytes())
+    first, second, *others = plain["sessions"]
+    # Texts and lists with what stands between sessions.
+    second = {**second, "name": '}],"sessions":[{"archived":1},{"archived":'}
+    plain["sessions"] = [first, second, *others]
+    tricky = {**first, "facts": {**first["facts"], "more": [{"archived": 1}, {"archived": 2}]}}
+    tricky = {**plain, "sessions": [tricky, second, *others]}
+    text = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
+    texts = [
+        text,
+        orjson.dumps(tricky, option=orjson.OPT_SORT_KEYS),
+        orjson.dumps(dict(reversed(plain.items()))),
+        orjson.dumps(plain, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2),
+        orjson.dumps({**plain, "sessions": []}, option=orjson.OPT_SORT_KEYS),
+    ]
+    for size, step in product((1, 1 << 20), (7, 1 << 20)):
+        monkeypatch.setattr(native_manifest, "_GROUP_BYTES", size)
+        asked = [asked_for(written, step) for written in texts]
+        # A list with what stands between sessions is taken for them where it is cut.
+        assert asked == [1, 2 if (size, step) == (1, 7) else 1, 2, 2, 2]
+        for broken in (text[:-1], text[:-2], text[:-40], text + b"]}", text.replace(b"meta", b"m")):
+            with pytest.raises(PackageError) as caught:
+                asked_for(broken, step)
+            assert caught.value.code == "native_manifest_invalid"
+
+
+def asked_for(text: bytes, step: int) -> int:
+    """How often a manifest is asked for, which is read for what it says."""
+    pieces = [text[start : start + step] for start in range(0, len(text), step)]
+    asked = []
+
+    def told_in_pieces() -> list[bytes]:
+        asked.append(text)
+        return pieces
+
+    assert told(load_manifest(told_in_pieces)) == orjson.loads(text)
+    return len(asked)

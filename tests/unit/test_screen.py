@@ -43,7 +43,7 @@ def test_a_row_is_a_line_and_fits(found: list[Column], width: int) -> None:
     out, written = screen(width)
     table(found, out)
     lines = written.getvalue().split("\n")[:-1]
-    shown = fitted([c for c in found if not c.drop or any(x.plain for x in c.cells)], width)
+    shown = fitted([c for c in found if not c.drop or any(text for text, _ in c.cells)], width)
     rows = len(found[0].cells) if shown else 0
     assert len(lines) == rows + any(column.title for column, _ in shown)
     assert all(cell_len(line) <= width for line in lines)

@@ -19,7 +19,12 @@ import pytest
 
 from builders import Session, session_id
 from codex_session_sync.codex import state_db
-from codex_session_sync.codex.state_db import StateDb, open_for_reading, open_for_writing
+from codex_session_sync.codex.state_db import (
+    Sharing,
+    StateDb,
+    open_for_reading,
+    open_for_writing,
+)
 from codex_session_sync.errors import ExitCode, HomeError
 from codex_session_sync.model import Row
 from workbench import (
@@ -452,3 +457,24 @@ def test_waiting_for_a_busy_database(home: Path, monkeypatch: pytest.MonkeyPatch
             database.insert("threads", ONE.row())
         timer.join()
     assert ids(path) == [ONE.id]
+
+
+def test_kept_rows_say_what_the_rows_say() -> None:
+    sharing = Sharing()
+    given: list[Row] = [
+        {"id": "a", "title": "x" * 9, "name": None, "archived": 0, "preview": "x" * 9},
+        {"id": "b", "title": "".join(["x"] * 9), "name": "n", "archived": 1},
+        {"id": "c", "title": None, "name": None, "archived": None},
+        {},
+    ]
+    kept = [sharing.row(row) for row in given]
+    for before, after in zip(given, kept, strict=True):
+        full = {column: value for column, value in before.items() if value is not None}
+        assert dict(after) == full == after
+        assert list(after) == list(full)
+        assert [after.get(column) for column in before] == list(before.values())
+        assert bool(after) == bool(full)
+        assert after.get("no column", 7) == 7
+        with pytest.raises(KeyError):
+            after["no column"]
+    assert kept[0]["title"] is kept[0]["preview"] is kept[1]["title"]

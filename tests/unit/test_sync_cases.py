@@ -15,6 +15,8 @@ import pytest
 import zstandard
 
 from builders import Session, dump, session_id, write_snapshot
+from codex_session_sync import following
+from codex_session_sync.lineage.differences import merge_metadata
 from rolling import compress
 from workbench import add_rows, call, make_database, tree
 
@@ -189,6 +191,25 @@ def test_an_older_package_does_not_bring_an_older_name(machines: list[Machine]) 
     (b.path / ONE.relative_path).write_bytes(ONE.data())  # the local file has lost its end
     assert b.takes(c)[ONE.id]["result"] == "fast_forwarded"
     assert b.row(ONE.id)["name"] == "new"
+
+
+def test_a_name_does_not_follow_to_a_session_that_can_be_read_no_more(
+    machines: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read again, since of equal sessions no more is kept than comparing takes."""
+    a, b, _ = machines
+    b.takes(a.put(GOES_ON, moment=1000))
+    a.put(replace(GOES_ON, name="new"), moment=2000)
+
+    def meanwhile(*arguments: Any) -> Any:
+        (b.path / ONE.relative_path).write_bytes(b"damaged\n")
+        return merge_metadata(*arguments)
+
+    monkeypatch.setattr(following, "merge_metadata", meanwhile)
+    row = b.row(ONE.id)
+    found = b.takes(a)[ONE.id]
+    assert (found["result"], found["reason"]) == ("refused", "local_transcript_unreadable")
+    assert b.row(ONE.id) == row
 
 
 def test_the_title_in_the_index_is_no_name(machines: list[Machine]) -> None:

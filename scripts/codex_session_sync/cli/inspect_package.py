@@ -13,7 +13,7 @@ from ..places.rules import Rules
 from ..plan import make_plan
 from ..policy import local_policy
 from ..recovery import unfinished_notices
-from ..report.envelope import Report
+from ..report.envelope import Each, Report
 from ..report.progress import byte_progress
 from ..skills.comparing import plan_skills, skill_json
 from ..sync import counts, is_idle, reading_notices, session_json
@@ -89,13 +89,13 @@ def command(
             )
         plan = judged(plan, home, local_policy(home, trusted=False))
         reads = UNKNOWN if is_idle(plan) else readable(home, None, os.environ)
-        found = [session_json(session, None, reads) for session in plan.sessions]
+        found = Each(plan.sessions, lambda one: session_json(one, None, reads))
         skills = [skill_json(s) for s in plan_skills(package.skills, home)]
     more = {"directories": directories_data(plan, rules, home), "home": reads.as_json()}
     return Report(
         "inspect-package",
         "ok",
-        package_data(plan, found, counts(found), rules, skills) | more,
+        package_data(plan, found, counts(plan.sessions), rules, skills) | more,
         warnings=(
             *plan_notices(plan),
             *reading_notices(plan, reads),

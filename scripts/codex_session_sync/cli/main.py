@@ -16,7 +16,7 @@ import click
 
 from .. import __version__
 from ..errors import ExitCode, HomeError, SyncError, hint_on
-from ..report.envelope import Problem, Report, encoded, failure
+from ..report.envelope import Problem, Report, failure, pieces
 from .calling import PROGRAM, Call, filled
 from .commands import LazyGroup, command_of
 
@@ -113,7 +113,8 @@ def _stop(number: int, _: FrameType | None) -> NoReturn:
 
 def _print(report: Report, moment: datetime, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.buffer.write(encoded(report))
+        for piece in pieces(report):
+            sys.stdout.buffer.write(piece)
         sys.stdout.flush()
         return
     for stream in (sys.stdout, sys.stderr):

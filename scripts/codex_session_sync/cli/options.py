@@ -20,7 +20,7 @@ from ..package.reader import open_package
 from ..package.sessions import Package
 from ..places.rules import Rules
 from ..report import brief
-from ..report.envelope import Problem, Report
+from ..report.envelope import Each, Problem, Report
 from ..report.progress import reading_progress
 from ..settling import applied
 from ..skills.installing import SkillOutcome
@@ -247,7 +247,7 @@ def skill_problems(outcomes: Iterable[SkillOutcome]) -> tuple[Problem, ...]:
 
 
 def package_data(
-    plan: Plan, sessions: list[Json], counts: Json, rules: Rules, skills: list[Json]
+    plan: Plan, sessions: Each, counts: Json, rules: Rules, skills: list[Json]
 ) -> Json:
     """The ``data`` of inspect-package and sync."""
     return {

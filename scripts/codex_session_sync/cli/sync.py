@@ -26,7 +26,7 @@ from ..places.standing import make_missing
 from ..plan import NAME_ONE, make_plan
 from ..policy import local_policy
 from ..recovery import unfinished_notices
-from ..report.envelope import Report, Status
+from ..report.envelope import Each, Report, Status
 from ..report.progress import byte_progress
 from ..skills.comparing import plan_skills, skill_json, skill_notices
 from ..skills.installing import in_order
@@ -272,13 +272,14 @@ def _compared(plan: Plan, package: Package, home: CodexHome, terms: Terms) -> Re
 
 def _planned(plan: Plan, home: CodexHome, terms: Terms, *, diff_skills: bool) -> Report:
     skills, reads = terms.skills, terms.reads
-    found = [session_json(session, None, reads) for session in plan.sessions]
+    found = Each(plan.sessions, lambda one: session_json(one, None, reads))
+    skills_found = [skill_json(one) for one in skills]
     idle = all(session.action is Action.SKIP for session in plan.sessions)
     idle = idle and all(skill.action in ("skip", "leave") for skill in skills)
     return Report(
         "sync",
         "no_op" if idle else "dry_run",
-        package_data(plan, found, counts(found), terms.rules, [skill_json(one) for one in skills])
+        package_data(plan, found, counts(plan.sessions), terms.rules, skills_found)
         | {"home": reads.as_json()},
         warnings=(
             *plan_notices(plan),
@@ -295,14 +296,15 @@ def _executed(
     plan: Plan, done: Execution, terms: Terms, *, create_dirs: bool, diff_skills: bool
 ) -> Report:
     reads = terms.reads
-    found = [session_json(outcome.plan, outcome, reads) for outcome in done.outcomes]
+    found = Each(done.outcomes, lambda one: session_json(one.plan, one, reads))
+    numbers = counts([one.plan for one in done.outcomes], done.outcomes)
     results = {outcome.result for outcome in done.outcomes}
     problems = (*outcome_problems(done.outcomes), *skill_problems(done.skills))
     partial = bool(results & {Result.REFUSED, Result.FAILED} or problems)
     idle = results == {Result.SKIPPED} and done.transaction_id is None
     status: Status = "partial" if partial else "no_op" if idle else "ok"
     skills = [outcome.to_json() for outcome in done.skills]
-    data = package_data(plan, found, counts(found), terms.rules, skills)
+    data = package_data(plan, found, numbers, terms.rules, skills)
     notices = [*plan_notices(plan), *skill_notices([o.plan for o in done.skills]), *done.notices]
     if create_dirs:
         data["created_dirs"], notices = _with_directories(done, notices)

@@ -26,6 +26,11 @@ SegmentLookup = Callable[[str], RolloutFile | None]
 
 MAX_HISTORY_DEPTH = 1000
 
+_OWN_ID = frozenset({"id", "session_id"})
+_OF_ONE = frozenset({*_OWN_ID, "timestamp"})
+_OF_MANY = frozenset({"base_instructions", "git"})
+"""What of a ``session_meta`` is of a single session, and what has texts of many."""
+
 
 class RolloutIndex:
     """Rollout files by segment id and by thread id.
@@ -176,11 +181,21 @@ def read_head(file: RolloutFile, stream: BinaryIO | None = None) -> Json:
         raise invalid(file, "does not begin with a session_meta record")
     if record["payload"].get("id") != file.thread_id:
         raise invalid(file, "names another session in its session_meta than in its file name")
-    match record["payload"].get("base_instructions"):
-        case {"text": str(text)} as instructions:
-            # Long, and the same in thousands of sessions: kept once in memory.
-            instructions["text"] = sys.intern(text)
+    _share(record["payload"])
+    for key in _OWN_ID & record["payload"].keys():
+        if record["payload"][key] == file.thread_id:
+            record["payload"][key] = file.thread_id
     return record
+
+
+def _share(meta: Json) -> None:
+    """Keep texts of a ``session_meta`` once in memory that thousands of sessions have alike."""
+    for key, value in meta.items():
+        if type(value) is str:
+            if key not in _OF_ONE:
+                meta[key] = sys.intern(value)
+        elif key in _OF_MANY and type(value) is dict:
+            _share(value)
 
 
 def head_line(file: RolloutFile) -> Line | None:

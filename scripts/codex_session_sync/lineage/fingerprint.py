@@ -33,6 +33,9 @@ _CWD = re.compile(r"<cwd>.*?</cwd>", re.DOTALL)
 
 Buffer = bytes | bytearray | memoryview
 
+NOTHING: frozenset[Any] = frozenset()
+"""The empty set, of which Python makes a new one each time."""
+
 _ID_START_BYTES = 8
 _ID_DASHES = 4
 # An id from its first dash on, with a look back: the search for a fixed byte is several times the
@@ -210,7 +213,7 @@ class Fingerprinter:
             if turn.entangled:
                 found.update(range(count + 1, end + 1))
             count = end
-        return frozenset(found)
+        return frozenset(found) or NOTHING
 
     def _begin(self) -> None:
         """Begin a turn; one that has nothing yet will do."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,15 @@ from ..lineage.fingerprint import FINGERPRINT_VERSION
 from ..model import Base, Chain, Json, Outline, PackagedSession, RolloutFile, Tail
 from .container import PackageTree, locate, private_folder
 from .members import Limits, PackageFile, not_a_package, shown, unreadable
-from .native_format import START, Part, contents, parts_of, read_manifest, verify
+from .native_format import (
+    START,
+    Part,
+    contents,
+    locate_manifest,
+    manifest_text,
+    parts_of,
+    verify,
+)
 from .native_manifest import base_of, chain_part, load_manifest, outline_of
 from .sessions import Package
 from .staging import Staging, own_name
@@ -65,8 +73,8 @@ def open_native(source: Path, limits: Limits) -> Iterator[Package]:
         except OSError as error:
             raise unreadable("the package", error) from error
         folder = stack.enter_context(private_folder(None))
-        opened = _Opened(source, stream, limits, folder)
-        package = opened.package()
+        opened = _Opened(stream, limits, folder)
+        package = opened.package(source)
         told = {**package.outlines, **package.tails}
         untold = [s.session_id for s in package.sessions if s.session_id not in told]
         if untold:
@@ -76,53 +84,53 @@ def open_native(source: Path, limits: Limits) -> Iterator[Package]:
 
 @dataclass(slots=True)
 class _Opened:
-    """A package, its manifest read and found to agree with itself."""
+    """A package: where its parts lie, and what is unpacked of them."""
 
-    source: Path
     stream: BinaryIO
     limits: Limits
     folder: Path
-    _document: Json = field(init=False)
-    _parts: Mapping[str, Part] = field(init=False)
-    _entries: dict[str, Json] = field(init=False)
-    _files: dict[str, RolloutFile] = field(init=False)
+    _parts: Mapping[str, Part] = field(default_factory=dict)
+    _files: Mapping[str, RolloutFile] = field(default_factory=dict)
+    _history: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The names of the parts that a session's transcript goes through."""
     _staged: set[str] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        where, text = read_manifest(self.stream, self.limits)
-        self._document = load_manifest(text)
-        self._parts = parts_of(self._document, where, self.limits)
-        self._entries = {entry["session_id"]: entry for entry in self._document["sessions"]}
-        _require_consistent(self._document, self._entries, self._parts)
+    def package(self, source: Path) -> Package:
+        """The package as other stages see it, its manifest read and found to agree with itself."""
+        where = locate_manifest(self.stream)
+        document = load_manifest(lambda: manifest_text(self.stream, where, self.limits))
+        self._parts = parts_of(document.pop("parts"), where, self.limits)
+        entries = {entry["session_id"]: entry for entry in document["sessions"]}
+        _require_consistent(document, entries, self._parts)
+        self._history = {
+            i: tuple(self._parts[n].name for n in entry["history"]) for i, entry in entries.items()
+        }
         self._files = {
-            name: self._rollout(name, part)
+            name: self._rollout(name, part, entries)
             for name, part in self._parts.items()
             if not name.startswith(CHAINS)
         }
-
-    def package(self) -> Package:
-        """The package as other stages see it."""
         files = {
             name: PackageFile(name, file.path, file.size, file.mtime_ns)
             for name, file in self._files.items()
         }
-        known = self._document["fingerprint_version"] == FINGERPRINT_VERSION
-        bases = {i: b for i, e in self._entries.items() if (b := base_of(e)) is not None}
-        whole = {i: e for i, e in self._entries.items() if i not in bases}
+        known = document["fingerprint_version"] == FINGERPRINT_VERSION
+        bases = {i: b for i, e in entries.items() if (b := base_of(e)) is not None}
+        whole = {i: e for i, e in entries.items() if i not in bases}
         return Package(
             "native",
-            PackageTree(self.source, "file", MappingProxyType(files), 0),
+            PackageTree(source, "file", MappingProxyType(files), 0),
             RolloutIndex(f for name, f in self._files.items() if name.startswith(ROLLOUTS)),
-            tuple(self._session(entry) for entry in self._entries.values()),
-            source_home=self._document["origin"]["installation_id"],
+            tuple(self._session(entry) for entry in entries.values()),
+            source_home=document["origin"]["installation_id"],
             outlines={i: self._outline(e) for i, e in whole.items()} if known else {},
-            tails={i: self._tail(self._entries[i], b, known=known) for i, b in bases.items()},
+            tails={i: self._tail(entries[i], b, known=known) for i, b in bases.items()},
             unpack=self.unpack,
         )
 
     def unpack(self, session_ids: Collection[str]) -> None:
         """Verify every part; stage those that the transcripts of these sessions go through."""
-        wanted = {name for i in session_ids for name in self._entries[i]["history"]}
+        wanted = {name for i in session_ids for name in self._history[i]}
         stage = Staging(self.folder)
         for name, part in self._parts.items():
             if name in wanted and name not in self._staged:
@@ -160,10 +168,10 @@ class _Opened:
         outline = self._outline(entry) if known else outline_of(entry, Chain())
         return Tail(outline, base, files)
 
-    def _rollout(self, name: str, part: Part) -> RolloutFile:
+    def _rollout(self, name: str, part: Part, entries: Mapping[str, Json]) -> RolloutFile:
         base = _file_name(name)
         parsed = parse_name(base)
-        entry = self._entries.get(parsed.thread_id) if parsed else None
+        entry = entries.get(parsed.thread_id) if parsed else None
         last = parse_time(entry["facts"].get("last_timestamp")) if entry else None
         file = rollout_file(
             self.folder / own_name(name),

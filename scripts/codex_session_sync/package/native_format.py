@@ -104,29 +104,29 @@ def locate_manifest(stream: BinaryIO) -> Part:
     return Part("manifest", offset, length, digest.hex(), 0, "")
 
 
-def read_manifest(stream: BinaryIO, limits: Limits) -> tuple[Part, bytes]:
-    """Where the manifest lies, and what it says. Raises PackageError."""
-    where = locate_manifest(stream)
-    pieces = []
+def manifest_text(stream: BinaryIO, where: Part, limits: Limits) -> Iterator[bytes]:
+    """What the manifest says, in pieces; it has been verified only when this has ended.
+
+    Raises PackageError.
+    """
     size = 0
     for piece in _unpacked(stream, where, limits):
         size += len(piece)
         if size > limits.metadata_bytes:
             what = f"is over {limits.metadata_bytes} bytes"
             raise over_limit("the manifest", what, "metadata_bytes")
-        pieces.append(piece)
-    return where, b"".join(pieces)
+        yield piece
 
 
-def parts_of(manifest: Json, where: Part, limits: Limits) -> dict[str, Part]:
+def parts_of(listed: Iterable[Json], where: Part, limits: Limits) -> dict[str, Part]:
     """The parts that a manifest lists, by name, which fill the file up to the manifest itself.
 
-    ``manifest`` fits its schema. Raises PackageError if they do not, or are over the limits.
+    ``listed`` fits its schema. Raises PackageError if they do not, or are over the limits.
     """
     found: dict[str, Part] = {}
     place = HEADER.size
     total = 0
-    for entry in manifest["parts"]:
+    for entry in listed:
         part = Part(**entry)
         if part.offset != place:
             raise damaged(f"part {shown(part.name)} does not begin where the one before it ends")

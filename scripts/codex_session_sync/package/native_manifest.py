@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import orjson
 import zstandard
 
 from .. import validation
+from ..codex.state_db import Sharing
 from ..errors import PackageError
 from ..lineage.fingerprint import FINGERPRINT_VERSION, PROVENANCE
 from ..model import Base, Chain, Facts, Json, Outline, PackagedSession
@@ -124,13 +125,16 @@ def manifest_head(sessions: Sessions, installation_id: str | None, program: str)
     }
 
 
-def load_manifest(data: bytes) -> Json:
-    """A manifest that fits its schema, rows and tools too.
+def load_manifest(text: Callable[[], Iterable[bytes]]) -> Json:
+    """A manifest that fits its schema, rows and tools too; ``text`` gives it in pieces.
 
     Raises PackageError: ``native_manifest_invalid``, ``thread_row_invalid``,
     ``dynamic_tool_invalid``, ``thread_goal_invalid``.
     """
-    document: Json = validation.load(SCHEMA, data, "the manifest", PackageError)
+    found = _in_groups(text())
+    if found is not None:
+        return found
+    document: Json = validation.load(SCHEMA, b"".join(text()), "the manifest", PackageError)
     for entry in document["sessions"]:
         what = f"session {entry['session_id']} of the manifest"
         if entry["row"] is not None:
@@ -140,6 +144,94 @@ def load_manifest(data: bytes) -> Json:
         if entry.get("goal") is not None:
             validation.check("thread_goal", entry["goal"], what, PackageError)
     return document
+
+
+_LIST = b',"sessions":[{"archived":'
+_NEXT = b',{"archived":'
+_END = b"]}"
+"""What is before the sessions, before each that follows, and at the end, as they are written here.
+
+A quote in a text has a backslash before it, so none of the first two is part of a text.
+"""
+_GROUP_BYTES = 1 << 20
+
+
+def _in_groups(text: Iterable[bytes]) -> Json | None:
+    """A manifest that fits, of which so many bytes are read at a time.
+
+    None where it is written in another way, or anything does not fit: then it is read as a whole.
+    """
+    groups = _groups(text)
+    try:
+        head = orjson.loads(next(groups))
+        if not validation.fits(SCHEMA, {**head, "sessions": []}):
+            return None
+        sharing = Sharing()
+        sessions: list[Json] = []
+        for group in groups:
+            found = orjson.loads(group)
+            if not validation.fits(SCHEMA, {**head, "parts": [], "sessions": found}):
+                return None
+            if not all(map(_is_sound, found)):
+                return None
+            sessions += (_kept(entry, sharing) for entry in found)
+    except ValueError:
+        return None
+    return {**head, "sessions": sessions}
+
+
+def _groups(text: Iterable[bytes]) -> Iterator[bytearray]:
+    """The manifest without its sessions, then lists of these, each as JSON by itself.
+
+    Raises ValueError for a manifest that is written in another way, and as ``text`` does.
+    """
+    left, begun, seen = bytearray(), False, 0
+    for piece in text:
+        left += piece
+        if not begun:
+            place = left.find(_LIST, max(0, seen - len(_LIST)))
+            seen = len(left)
+            if place < 0:
+                continue
+            begun = True
+            yield _cut(left, b"", place, b"}")
+            del left[: _LIST.index(b"{")]
+        if len(left) > _GROUP_BYTES:
+            place = left.rfind(_NEXT)
+            if place > 0:
+                yield _cut(left, b"[", place, b"]")
+                del left[:1]
+    if not begun or not left.endswith(_END):
+        raise ValueError("it is written in another way")
+    yield _cut(left, b"[", len(left) - len(_END), b"]")
+
+
+def _cut(text: bytearray, before: bytes, place: int, after: bytes) -> bytearray:
+    """The text up to a place, between two others; it is taken out of ``text``."""
+    found = bytearray(before)
+    with memoryview(text) as whole:
+        found += whole[:place]
+    found += after
+    del text[:place]
+    return found
+
+
+def _is_sound(entry: Json) -> bool:
+    """Whether the rows of a session fit their schemas."""
+    rows = [("thread_row", entry["row"]), ("thread_goal", entry.get("goal"))]
+    rows += [("dynamic_tool", tool) for tool in entry["dynamic_tools"]]
+    return all(row is None or validation.fits(schema, row) for schema, row in rows)
+
+
+def _kept(entry: Json, sharing: Sharing) -> Json:
+    """A session, with texts that are in several places kept once."""
+    if entry["row"] is not None:
+        entry["row"] = sharing.row(entry["row"])
+    for values in (entry, entry["meta"], entry["facts"]):
+        for key, value in values.items():
+            if type(value) is str:
+                values[key] = sharing.text(value)
+    return entry
 
 
 def outline_of(entry: Json, chain: Chain) -> Outline:

@@ -17,7 +17,7 @@ from ..codex.home import ARCHIVED, GOALS_DB, INDEX, INSTALLATION_ID, SESSIONS, S
 from ..codex.inventory import RolloutIndex
 from ..codex.rollout import SESSION_ID, base_name
 from ..codex.session_index import read_names, shown_name
-from ..codex.state_db import COPY_ATTEMPTS, StateDb, open_foreign
+from ..codex.state_db import COPY_ATTEMPTS, Sharing, StateDb, open_foreign
 from ..errors import HomeError
 from ..model import Notice, PackagedSession, RolloutFile, Row
 from .container import PackageTree, private_folder
@@ -127,7 +127,7 @@ def _database(tree: PackageTree, root: str) -> tuple[_Told, tuple[Notice, ...]]:
         return _Told(), ()
     try:
         with _foreign(tree, root, STATE_DB) as (database, size):
-            rows = _fitting("thread_row", _sharing(_rows(database, "threads", size)))
+            rows = _fitting("thread_row", map(Sharing().row, _rows(database, "threads", size)))
             tools = _fitting("dynamic_tool", _rows(database, "thread_dynamic_tools", size))
             edges = edges_by_child(_rows(database, EDGES, size))
     except HomeError as error:
@@ -154,21 +154,7 @@ def _goals(tree: PackageTree, root: str) -> tuple[dict[str, Row], tuple[Notice, 
 
 def _fitting(schema: str, rows: Iterable[Row]) -> list[Row]:
     """The rows that are what they should be; a session does without one that is not."""
-    return [row for row in rows if validation.fits(schema, row)]
-
-
-def _sharing(rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows without empty columns, a text that is in several places kept once.
-
-    Most columns are empty, or say the same in all rows.
-    """
-    known: dict[str, str] = {}
-    for row in rows:
-        yield {
-            column: known.setdefault(value, value) if isinstance(value, str) else value
-            for column, value in row.items()
-            if value is not None
-        }
+    return [row for row in rows if validation.fits(schema, dict(row))]
 
 
 @contextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 from .. import validation
 from ..codex.inventory import RolloutIndex
 from ..codex.rollout import base_name
 from ..codex.session_index import read_names, shown_name
+from ..codex.state_db import Sharing
 from ..errors import PackageError
 from ..model import Json, PackagedSession, Row
 from .container import PackageTree
@@ -25,7 +27,8 @@ def read_transfer(tree: PackageTree, root: str) -> Package:
     ``thread_row_invalid``, ``dynamic_tool_invalid``.
     """
     manifest = _manifest(tree, root)
-    rows = {str(row["id"]): row for row in _lines(tree, root, "threads", "thread_row")}
+    told = map(Sharing().row, _lines(tree, root, "threads", "thread_row"))
+    rows = {str(row["id"]): row for row in told}
     tools = tools_by_thread(_lines(tree, root, "thread_dynamic_tools", "dynamic_tool"))
     names = _names(tree, root)
     archived = {
@@ -83,6 +86,6 @@ def _lines(tree: PackageTree, root: str, base: str, schema: str) -> Iterator[Any
     name = f"{root}metadata/{base}.jsonl"
     if name not in tree.files:
         return
-    for number, line in enumerate(tree.read_bytes(name).split(b"\n"), 1):
+    for number, line in enumerate(BytesIO(tree.read_bytes(name)), 1):
         if line.strip():
             yield validation.load(schema, line, f"{name} line {number}", PackageError)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..model import Json, Notice
-from .envelope import Gathered, Problem, Report, encoded
+from .envelope import Each, Gathered, Problem, Report, encoded
 
 LIMIT = 3600
 """How many bytes of JSON a summary may be, before hints are filled with what was given."""
@@ -52,6 +52,13 @@ SHAPES = {
 }
 """The commands whose reports can be shortened."""
 
+_TOLD = {"session_id", "title", "name", "action", "reason", "result", "brings"} | {
+    key
+    for shape in SHAPES.values()
+    for key in (shape.kind, shape.id_key, *shape.counted, *(key for key, _ in shape.idle))
+}
+"""What a summary takes of a session."""
+
 
 def only_changes(report: Report) -> Report:
     """The report without the sessions that there is nothing to do for; ``left_out`` counts them."""
@@ -59,7 +66,10 @@ def only_changes(report: Report) -> Report:
         return report
     shape = SHAPES[report.command]
     sessions = report.data["sessions"]
-    kept = [one for one in sessions if not _idle(one, shape)]
+    if isinstance(sessions, Each):
+        kept: Sequence[Json] = sessions.only(lambda one: not _idle(one, shape))
+    else:
+        kept = [one for one in sessions if not _idle(one, shape)]
     data = {**report.data, "sessions": kept, "left_out": len(sessions) - len(kept)}
     return replace(report, data=data)
 
@@ -71,6 +81,8 @@ def summary(report: Report) -> Report:
     """
     if report.status == "error":
         return report
+    sessions = [{key: one[key] for key in _TOLD if key in one} for one in report.data["sessions"]]
+    report = replace(report, data={**report.data, "sessions": sessions})
     for room in _ROOMS:
         found = _summary(report, room)
         if len(encoded(found)) <= LIMIT:

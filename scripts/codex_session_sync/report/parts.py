@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from .envelope import Each
+
 LEFT_OUT = "{} left out: there is nothing to do for them"
 """What tells how many sessions ``--only-changes`` does not show."""
 
@@ -56,6 +58,8 @@ def harmless(value: Any) -> Any:
             return {key: harmless(item) for key, item in value.items()}
         case list() | tuple():
             return [harmless(item) for item in value]
+        case Each():
+            return value.through(harmless)
     return value
 
 

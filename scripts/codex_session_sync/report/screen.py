@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ..codex.rollout import parse_time
 from ..identify import short_id, shortened
+from .envelope import Each
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PIECE = re.compile(r"(?:→ )?`[^`]*`\S*|(?:→ )?\d+ \S+|\S+")
@@ -100,7 +101,7 @@ def _ids(value: Any) -> Iterator[str]:
         case dict():
             for item in value.values():
                 yield from _ids(item)
-        case list() | tuple():
+        case list() | tuple() | Each():
             for item in value:
                 yield from _ids(item)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.text import Text
 
 from ..model import Json
@@ -16,18 +18,19 @@ def paint(data: Json, out: Screen) -> None:
     """Print the package, its sessions, and what there is to say of some of them."""
     header(data["package"], out)
     sessions = data["sessions"]
+    notable: list[Json] = []
     if sessions:
-        table(_columns(sessions, out), out)
+        table(_columns(sessions, notable, out), out)
         out.print()
     if data.get("left_out"):
         out.print(LEFT_OUT.format(data["left_out"]), highlight=False)
     total = ", ".join(f"{n} {kind}" for kind, n in data["counts"]["classification"].items())
     out.paragraph(Text(total))
-    _branches(sessions, out)
-    _differences(sessions, out)
-    _removed(sessions, out)
+    _branches(notable, out)
+    _differences(notable, out)
+    _removed(notable, out)
     places_text.paint(data, out)
-    _forms(data, out)
+    _forms(data, notable, out)
     for found in data.get("diff", ()):
         diff_text.paint(found, out)
     if data.get("transaction_id"):
@@ -43,8 +46,17 @@ def header(package: Json, out: Screen) -> None:
     out.paragraph(Text.assemble((base(package["source"]), "bold"), told, number))
 
 
-def _columns(sessions: list[Json], out: Screen) -> list[Column]:
-    executed = any("result" in session for session in sessions)
+NOTABLE = ("branch_of", "follows", "differs", "removed", "written_as")
+"""What of a session is told beside the table."""
+_WITH_IT = ("session_id", "local_session_id", "entries", "local")
+
+
+def _columns(sessions: Sequence[Json], notable: list[Json], out: Screen) -> list[Column]:
+    """The table; of the sessions of which there is more to tell that is added to ``notable``.
+
+    One pass over the sessions, which may be made as they are looked at.
+    """
+    executed = "result" in sessions[0]
     who = Column("session")
     title = Column("what it is", gives=WANTED)
     folder = Column("folder", drop=5)
@@ -63,6 +75,8 @@ def _columns(sessions: list[Json], out: Screen) -> list[Column]:
         kind.add(session["classification"], STYLES.get(session["classification"], ""))
         outcome.add(done, STYLES.get(done, ""))
         aside.add(_aside(session))
+        if any(session.get(key) for key in NOTABLE):
+            notable.append({k: session[k] for k in (*NOTABLE, *_WITH_IT) if k in session})
     return [who, title, folder, age, turns, kind, outcome, aside]
 
 
@@ -118,9 +132,9 @@ def _removed(sessions: list[Json], out: Screen) -> None:
         out.paragraph(Text(f"  {who}: {what}"), 4)
 
 
-def _forms(data: Json, out: Screen) -> None:
+def _forms(data: Json, sessions: list[Json], out: Screen) -> None:
     """Which sessions are put into another form, and for which Codex."""
-    converted = [session for session in data["sessions"] if session.get("written_as")]
+    converted = [session for session in sessions if session.get("written_as")]
     if converted:
         home = data["home"]
         signs = {"database": home["database"], "installed": home["codex"]}

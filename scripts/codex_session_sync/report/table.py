@@ -26,30 +26,34 @@ class Column:
     """
 
     title: str
-    cells: list[Text] = field(default_factory=list)
+    cells: list[tuple[str, str]] = field(default_factory=list)
+    """Text and style of each."""
     right: bool = False
     drop: int = 0
     gives: int = 0
     middle: bool = False
+    _widest: int = 0
 
     def add(self, text: str, style: str = "") -> None:
         """Add a cell."""
-        self.cells.append(Text(text, style))
+        cell = Text(text)
+        self.cells.append((cell.plain, style))
+        self._widest = max(self._widest, cell.cell_len)
 
     @property
     def width(self) -> int:
         """The room that it takes if it gets all it wants."""
-        return max((cell.cell_len for cell in [Text(self.title), *self.cells]), default=0)
+        return max(Text(self.title).cell_len, self._widest)
 
 
 def table(columns: Sequence[Column], out: Screen) -> None:
     """Print columns that have something to say, as many of them as there is room for."""
-    told = [one for one in columns if not one.drop or any(cell.plain for cell in one.cells)]
+    told = [one for one in columns if not one.drop or any(text for text, _ in one.cells)]
     shown = fitted(told, out.width)
     if any(one.title for one, _ in shown):
         _print([Text(one.title, "bold") for one, _ in shown], shown, out)
     for cells in zip(*(one.cells for one, _ in shown), strict=True):
-        _print(cells, shown, out)
+        _print([Text(*cell) for cell in cells], shown, out)
 
 
 def fitted(columns: Iterable[Column], width: int) -> list[tuple[Column, int]]:

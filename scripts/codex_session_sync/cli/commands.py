@@ -11,6 +11,9 @@ from click.shell_completion import CompletionItem
 
 from .calling import PROGRAM
 
+SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+"""How every command takes its arguments. click keeps the first that it sees of a command."""
+
 COMMANDS = {
     "inspect-package": "inspect_package",
     "sync": "sync",
@@ -83,7 +86,7 @@ class LazyGroup(click.Group):
                 cmd_name,
                 within=f"{name} ",
                 help=GROUPS[name][1],
-                context_settings=self.context_settings,
+                context_settings=SETTINGS,
             )
         module = COMMANDS.get(name)
         if module is None:
@@ -129,7 +132,7 @@ def command_of(arguments: Sequence[str]) -> str | None:
 
 def found(cli: click.Group, name: str) -> tuple[click.Command, click.Context]:
     """A command by its whole name, with the context that calling it has. Raises KeyError."""
-    context = click.Context(cli, info_name=PROGRAM, **cli.context_settings)
+    context = click.Context(cli, info_name=PROGRAM, **SETTINGS)
     command: click.Command = cli
     for word in name.split():
         inner = command.get_command(context, word) if isinstance(command, click.Group) else None

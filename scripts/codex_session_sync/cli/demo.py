@@ -26,6 +26,7 @@ from . import (
     sidecar_health,
     sync,
 )
+from .commands import SETTINGS
 
 GARDEN = "garden.tar.zst"
 TABLET = "garden-tablet.tar.zst"
@@ -250,7 +251,7 @@ def _run(step: Step, places: Places) -> Json:
     no_prime = ["--no-prime"] if step.command is sync.command else []
     home = places.desk if step.at_desk else places.home
     report = step.command.main(
-        [*words, *no_prime, "--codex-home", str(home)], standalone_mode=False
+        [*words, *no_prime, "--codex-home", str(home)], standalone_mode=False, **SETTINGS
     )
     assert isinstance(report, Report)
     where = ["--codex-home", DESK] if step.at_desk else []

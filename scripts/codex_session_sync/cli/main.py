@@ -18,13 +18,10 @@ from .. import __version__
 from ..errors import ExitCode, HomeError, SyncError, hint_on
 from ..report.envelope import Problem, Report, failure, pieces
 from .calling import PROGRAM, Call, filled
-from .commands import LazyGroup, command_of
+from .commands import SETTINGS, LazyGroup, command_of
 
 
-@click.group(
-    cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+@click.group(cls=LazyGroup, context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="codex-session-sync")
 def cli() -> None:
     """Bring offline packages of Codex sessions into a local Codex home, again and again.

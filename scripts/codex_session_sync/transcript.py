@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from . import scan_cache
 from .codex.inventory import SegmentLookup, invalid, resolve
-from .codex.rollout import history_mode, parse_record
+from .codex.rollout import Line, history_mode, parse_record
 from .errors import SessionError
 from .lineage.fingerprint import Buffer, Fingerprinter, is_entry
 from .model import (
@@ -145,16 +146,35 @@ def scan_tail(tail: Tail, held: Transcript, progress: Progress | None = None) ->
 
     Raises SessionError as ``scan`` does, and ``home_changed`` if ``held`` has them no more.
     """
+    tip = tail.files[-1]
+    meta, slices = _slices_of(tail)
+    if history_mode(meta) != held.mode:
+        raise invalid(tip, "is in another history mode")
+    return _scanned(tip, meta, slices, progress, held, tail.base.entries)
+
+
+def scan_tail_alone(tail: Tail, progress: Progress | None = None) -> Transcript:
+    """Read a session of which there is only a tail: its chain begins behind the base.
+
+    Raises SessionError as ``scan`` does.
+    """
+    tip = tail.files[-1]
+    meta, slices = _slices_of(tail)
+    paginated = history_mode(meta) == "paginated"
+    prints = Fingerprinter(undoes=not paginated, after=bytes.fromhex(tail.base.head))
+    pass_ = Pass(tip.thread_id, paginated, prints, progress)
+    return _transcript(meta, pass_, [pass_.read(part, own=part.file is tip) for part in slices])
+
+
+def _slices_of(tail: Tail) -> tuple[Json, tuple[Slice, ...]]:
+    """The ``session_meta`` payload of a tail, and the slices of its files, oldest first."""
     oldest, tip = tail.files[0], tail.files[-1]
     files = {file.segment_id: file for file in tail.files}
     head, (first, *rest) = resolve(tip, files.get, oldest)
     if first.file != oldest:
         raise invalid(tip, "does not continue the oldest of its files")
-    if history_mode(head["payload"]) != held.mode:
-        raise invalid(tip, "is in another history mode")
     # The oldest file is a copy of the part that counts, in which places are others.
-    slices = (replace(first, end=None), *rest)
-    return _scanned(tip, head["payload"], slices, progress, held, tail.base.entries)
+    return head["payload"], (replace(first, end=None), *rest)
 
 
 def _beginning(transcript: Transcript, entries: int) -> tuple[Slice, ...]:
@@ -247,24 +267,44 @@ def first_link(tip: RolloutFile, lookup: SegmentLookup) -> str | None:
     return None
 
 
+class Placed(NamedTuple):
+    """The line of an entry: its place among those that stand, from 0 on, and its slice."""
+
+    place: int
+    part: ScannedSlice
+    line: Line
+
+
+def lines_of_entries(transcript: Transcript, first: int) -> Iterator[Placed]:
+    """The lines of the entries that stand, from the one with index ``first`` on.
+
+    Raises SessionError where a file cannot be read any more.
+    """
+    ends = transcript.ends
+    index, place = first, 0
+    for part in transcript.slices:
+        if index < len(ends) and ends[index] <= place + part.size:
+            for line in lines_of(part.slice, transcript.session_id):
+                end = place + line.offset + len(line.data)
+                while index < len(ends) and ends[index] < end:
+                    index += 1
+                if line.offset >= part.size or index == len(ends):
+                    break
+                if ends[index] == end:
+                    yield Placed(index, part, line)
+                    index += 1
+        place += part.size
+
+
 def entries(transcript: Transcript, first: int) -> Iterator[Json]:
     """The entries that stand, as records, from the one with index ``first`` on.
 
     Raises SessionError where a file cannot be read any more.
     """
-    wanted = set(transcript.ends[first:])
-    start = transcript.ends[first - 1] if first else 0
-    place = 0
-    for part in transcript.slices:
-        if wanted and place + part.size > start:
-            for line in lines_of(part.slice, transcript.session_id):
-                if line.offset >= part.size:
-                    break
-                if place + line.offset + len(line.data) in wanted:
-                    record = parse_record(line.data)
-                    if record is not None:
-                        yield record
-        place += part.size
+    for placed in lines_of_entries(transcript, first):
+        record = parse_record(placed.line.data)
+        if record is not None:
+            yield record
 
 
 def records(transcript: Transcript) -> Iterator[Json]:

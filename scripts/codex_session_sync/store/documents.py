@@ -13,6 +13,7 @@ from typing import BinaryIO, Literal
 from ..durable import safe_join, sync_file, sync_folder, temporary_folder, write_atomic
 from ..errors import HomeError
 from ..journal.log import now
+from ..model import Json
 from ..regular import open_regular, read_regular
 from .lines import append_lines, damaged, read_lines
 from .place import Store, not_writable, unreadable
@@ -43,7 +44,12 @@ def entries(store: Store, kind: Kind | None = None) -> Iterator[Entry]:
     """The catalog, or its lines of one kind, oldest first. Raises as ``read_lines`` does."""
     for line in read_lines(store.catalog, "store_catalog"):
         if kind is None or line["kind"] == kind:
-            yield Entry(line["kind"], line["id"], line["at"], line["file"], line["sha256"])
+            yield entry_of(line)
+
+
+def entry_of(line: Json) -> Entry:
+    """A line of the catalog, which fits its schema."""
+    return Entry(line["kind"], line["id"], line["at"], line["file"], line["sha256"])
 
 
 def record(store: Store, kind: Kind, name: str, file: Path, sha256: str) -> Entry:

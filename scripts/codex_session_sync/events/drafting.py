@@ -17,7 +17,7 @@ from ..model import Json, RolloutFile, Transcript
 from ..transcript import Placed, lines_of_entries
 from .event import MARK_DIGITS, Event, Raw, Rest, cut_text
 from .ledger import Known, Strand
-from .normalise import Message, Normaliser, may_matter
+from .normalise import Message, Normaliser
 
 MOST_PASSED = 4096
 """How many entries one line passes."""
@@ -121,7 +121,7 @@ class Drafting:
         first = self.known.upto - self.strand.before
         for placed in lines_of_entries(self.transcript, first):
             data = placed.line.data
-            wanted = may_matter(data) or self._number(placed) in self.known.older
+            wanted = self.normaliser.may_matter(data) or self._number(placed) in self.known.older
             yield placed, parse_record(data) if wanted else None
 
     def _number(self, placed: Placed) -> int:

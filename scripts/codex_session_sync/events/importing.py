@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-
-import orjson
+from typing import BinaryIO
 
 from ..durable import sync_all, sync_folder
 from ..errors import SessionError
@@ -25,7 +24,6 @@ from ..store.lines import append_encoded
 from ..store.opening import find_store, make_store
 from ..store.place import Store, not_writable
 from .drafting import Spool
-from .event import EVENT_FORMAT
 from .ledger import ledger_path, read_ledger
 from .manifests import make_manifest, new_import_id, put_manifest
 from .normalise import CURRENT, Normaliser
@@ -63,28 +61,65 @@ def import_events(
     valid: lines that the next one sees, without a manifest that tells of them. Raises PackageError
     where a package cannot be used as a whole, StoreError, UsageError.
     """
-    import_id, started_at = new_import_id(), now()
-    packages: list[Json] = []
-    sessions: list[Json] = []
+    run = _Run(path, sources, opener, normaliser, new_import_id(), now(), progress)
     with staging_errors(), tempfile.TemporaryFile() as stream:
-        store = find_store(path)
-        confirmed = {import_id, *_ended(store)}
-        desk = Desk(store, Spool(stream), confirmed, normaliser, import_id, progress)
-        notices: list[Notice] = []
-        for number, source in enumerate(sources):
-            digest = source.digest or _digest(source.path)
-            with opener(source.path) as package:
-                sessions += survey(package, number, digest, desk)
-                packages.append(_told(package, source, digest))
-                notices += package.notices
+        draft = run.draft(stream)
         store = make_store(path)
         with gate(store.path, COMMAND, wait):
-            lineages = _append(store, desk, sessions)
+            if _has_grown(store, draft.desk):
+                # Somebody added to the same lineages meanwhile: what is new is less by that.
+                draft = run.draft(stream)
+            lineages = _append(store, draft)
             manifest = make_manifest(
-                import_id, started_at, normaliser.version, packages, sessions, lineages
+                run.import_id,
+                run.started_at,
+                normaliser.version,
+                draft.packages,
+                draft.sessions,
+                lineages,
             )
             put_manifest(store, manifest)
-    return Imported(manifest, (*notices, *desk.notices), tuple(desk.refused))
+    desk = draft.desk
+    return Imported(manifest, tuple(desk.notices), tuple(desk.refused))
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What an import is to add, and what its manifest is to say."""
+
+    desk: Desk
+    packages: list[Json]
+    sessions: list[Json]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One import."""
+
+    path: Path
+    sources: list[Source]
+    opener: Opener
+    normaliser: Normaliser
+    import_id: str
+    started_at: str
+    progress: Progress | None
+
+    def draft(self, stream: BinaryIO) -> _Draft:
+        """Read all packages; the lines that they bring are all that is in ``stream`` then."""
+        stream.seek(0)
+        stream.truncate()
+        store = find_store(self.path)
+        confirmed = {self.import_id, *_ended(store)}
+        spool = Spool(stream)
+        desk = Desk(store, spool, confirmed, self.normaliser, self.import_id, self.progress)
+        found = _Draft(desk, [], [])
+        for number, source in enumerate(self.sources):
+            digest = source.digest or _digest(source.path)
+            with self.opener(source.path) as package:
+                found.sessions.extend(survey(package, number, digest, desk))
+                found.packages.append(_told(package, source, digest))
+                desk.notices += package.notices
+        return found
 
 
 def _ended(store: Store | None) -> Iterator[str]:
@@ -93,42 +128,36 @@ def _ended(store: Store | None) -> Iterator[str]:
         yield from (entry.id for entry in entries(store, "import"))
 
 
-def _append(store: Store, desk: Desk, sessions: list[Json]) -> list[Json]:
+def _has_grown(store: Store, desk: Desk) -> bool:
+    """Whether the ledgers that lines were drafted for have more than was read of them."""
+    return any(
+        next(read_ledger(store, lineage, desk.ends[lineage]), None) is not None
+        for lineage in desk.spool.lineages()
+    )
+
+
+def _append(store: Store, draft: _Draft) -> list[Json]:
     """Add what was drafted to the ledgers, durably; tells how long each one is by now."""
-    drafted = set(desk.spool.lineages())
-    told = {one["lineage_id"] for one in sessions if one.get("head")}
-    ends: dict[str, int] = {}
+    spool = draft.desk.spool
+    drafted = spool.lineages()
+    ends = {
+        one["lineage_id"]: draft.desk.ends[one["lineage_id"]]
+        for one in draft.sessions
+        if one.get("head")
+    }
     paths = []
-    for lineage in sorted(drafted | told):
-        ends[lineage] = desk.ends[lineage]
-        if lineage in drafted:
-            path = ledger_path(store, lineage)
-            ends[lineage] = append_encoded(path, _new_lines(store, desk, lineage))
-            paths.append(path)
+    for lineage in drafted:
+        path = ledger_path(store, lineage)
+        ends[lineage] = append_encoded(path, spool.lines(lineage))
+        paths.append(path)
     try:
         sync_all(paths)
-        if store.events.is_dir():
-            sync_folder(store.events)
-        sync_folder(store.path)
+        for folder in (store.events, store.path):
+            if folder.is_dir():
+                sync_folder(folder)
     except OSError as error:
         raise not_writable(store.events, error) from error
-    return [{"lineage_id": lineage, "end": end} for lineage, end in ends.items()]
-
-
-def _new_lines(store: Store, desk: Desk, lineage: str) -> Iterator[bytes]:
-    """The drafted lines of a lineage, but for events that another import added meanwhile."""
-    since = {
-        (line["event_id"], line["normaliser"])
-        for _, _, line in read_ledger(store, lineage, desk.ends[lineage])
-        if line["format"] == EVENT_FORMAT
-    }
-    if not since:
-        yield from desk.spool.lines(lineage)
-        return
-    for data in desk.spool.lines(lineage):
-        line = orjson.loads(data)
-        if (line.get("event_id"), line["normaliser"]) not in since:
-            yield data
+    return [{"lineage_id": lineage, "end": end} for lineage, end in sorted(ends.items())]
 
 
 def _told(package: Package, source: Source, digest: str | None) -> Json:

@@ -26,10 +26,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Normaliser:
-    """A version, and what it makes of an entry and the one after it on its line, if there is."""
+    """A version, and what it makes of an entry and the one after it on its line, if there is.
+
+    Entries whose lines cannot matter to it are not parsed for it.
+    """
 
     version: int
     message: Callable[[Json, Json | None], Message | None]
+    may_matter: Callable[[bytes], bool] = lambda _: True
 
 
 def message_of(entry: Json, following: Json | None) -> Message | None:
@@ -53,11 +57,12 @@ def _is_summary(text: str, following: Json) -> bool:
     return following["type"] == COMPACTED and is_summary_for(text, following["payload"])
 
 
-CURRENT = Normaliser(NORMALISER, message_of)
-
 _MAY_MATTER = (b'"role"', b'"compacted"', b"\\u")
 
 
 def may_matter(line: bytes) -> bool:
     """Whether an entry's line may be a message, or end one; the last: a key may be escaped."""
     return any(part in line for part in _MAY_MATTER)
+
+
+CURRENT = Normaliser(NORMALISER, message_of, may_matter)

@@ -15,7 +15,8 @@ from .storing import asked, store_of
 
 COMMAND = "events report"
 
-_IMPORT = re.compile(r"\d{8}T\d*Z?(-[0-9a-f]*)?")
+_IMPORT = re.compile(r"\d+T.*")
+"""The id of an event has no T in it."""
 
 
 @click.command("report")

@@ -238,8 +238,11 @@ def beginnings(session: Session) -> list[list[Record]]:
     return [records[:place] for place in places]
 
 
-@pytest.mark.parametrize("session", [GROWING, GROWING_OLD], ids=["paginated", "legacy"])
-@pytest.mark.parametrize("base", [1, 2, 3, 5, 7, 8, 9, 13])
+@pytest.mark.parametrize(
+    ("session", "base"),
+    [*((GROWING, base) for base in (1, 3, 5, 7, 8)), (GROWING_OLD, 2), (GROWING_OLD, 7)],
+    ids=lambda value: getattr(value, "id", value),
+)
 def test_a_delta_goes_on_wherever_its_base_ends(
     session: Session, base: int, store: Path, tmp_path: Path
 ) -> None:
@@ -249,7 +252,7 @@ def test_a_delta_goes_on_wherever_its_base_ends(
     imported(tmp_path / "reference", whole)
     old = write_records(tmp_path / "old", session, stages[base - 1])
     package = delta(tmp_path, old, whole)
-    for known in sorted({1, base - 1, base, base + 1, len(stages)} - {0}):
+    for known in sorted({base - 1, base, base + 1} - {0}):
         here = tmp_path / f"store-{known}"
         home = write_records(tmp_path / f"home-{known}", session, stages[known - 1])
         imported(here, home)

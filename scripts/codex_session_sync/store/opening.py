@@ -81,7 +81,12 @@ def make_store(path: Path) -> Store:
 
 
 def _require_empty(path: Path) -> None:
-    """Raises StoreError ``store_not_empty`` where something else lies in the folder."""
+    """Raises StoreError ``store_not_empty`` where something else lies in the folder.
+
+    What a killed process left of a head goes.
+    """
+    for left in path.glob(f".{HEAD}.*.tmp"):
+        left.unlink()
     others = {entry.name for entry in path.iterdir()} - {LOCK, f"{LOCK}.held", HOLDER}
     if others:
         raise StoreError(

@@ -58,20 +58,21 @@ def command(
 ) -> Report:
     """Find what was said in the sessions of the store, the best matches first.
 
-    All WORDS must be in a message. '"two words"' is a phrase, 'water*' the beginning of a word;
-    nothing else has a meaning. Without words the newest messages are shown.
+    All WORDS must be in a message. Words in quotes, which the shell must leave to this program, are
+    a phrase; a word that ends in an asterisk is the beginning of one. Without words the newest
+    messages are shown.
 
     Writes nothing but the index, which is brought up to date.
 
     \b
     Examples:
       codex-session-sync events search prune roses
-      codex-session-sync events search '"heavy frost"' --since 2026-03-01 --kind user
+      codex-session-sync events search '"heavy frost"' --since 2026-03-01
       codex-session-sync events search --commit 4f2a9c1 --json
 
     \b
     Next:
-      codex-session-sync events report ID  a message as a whole, and where its record lies
+      codex-session-sync events report ID  one message, and where its record lies
     """
     del as_json, codex_home
     here = store_of(store)

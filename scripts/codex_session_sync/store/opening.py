@@ -29,7 +29,7 @@ def open_store(path: Path) -> Store:
             "store_missing",
             f"there is no store at {path}",
             hint="name another one with --store DIR; `codex-session-sync checkpoint capture` and "
-            "`codex-session-sync events import PKG` make one",
+            "`codex-session-sync events import` make one",
         ) from error
     except OSError as error:
         raise unreadable(path / HEAD, error) from error

@@ -121,7 +121,11 @@ RUNS = (
         ),
         TOLD,
     ),
-    Run("events-report", ("events report", "events report d0fdc3bd1167", "events report 0fff0fff"), TOLD),
+    Run(
+        "events-report",
+        ("events report", "events report d0fdc3bd1167", "events report 0fff0fff"),
+        TOLD,
+    ),
     Run("events-graph", ("events graph --format mermaid",), TOLD[:1]),
     Run("events-index", ("events index", "events index"), TOLD),
     Run("events-rebuild", ("events rebuild",), TOLD),

@@ -144,29 +144,24 @@ def _sessions(sessions: list[Json], out: Screen) -> None:
 
 
 def _event(event: Json, out: Screen) -> None:
-    moment = harmless(event["time"])
-    out.print(
-        Text.assemble((_WHO[event["kind"]], "bold"), f" · {moment} · event {event['event_id']}"),
-        highlight=False,
-        soft_wrap=True,
-    )
+    head = Text.assemble((_WHO[event["kind"]], "bold"), f" · {harmless(event['time'])}")
+    out.print(head, highlight=False)
     for line in event["text"].splitlines():
-        out.print(Text(f"  {harmless(line)}"), soft_wrap=True)
+        out.print(Text(f"  {harmless(line)}"), highlight=False)
     if event["images"]:
         out.print(f"  with {counted(event['images'], 'image')}", highlight=False)
     raw = event["raw"]
-    digest = f"package {raw['package']}" if "package" in raw else f"file {raw['file']}"
-    out.print(
-        Text(
-            f"record: {raw['length']} bytes at {raw['offset']} of {harmless(raw['member'])}, "
-            f"in the {digest[: digest.index(' ') + 1 + SHORT]}",
-            "dim",
-        ),
-        soft_wrap=True,
-    )
+    of = "package" if "package" in raw else "file"
+    told = [
+        f"event {event['event_id']}",
+        f"record: {raw['length']} bytes at {raw['offset']}, in the {of} {raw[of][:SHORT]}:",
+        f"  {harmless(raw['member'])}",
+    ]
     for one in event["sessions"]:
         title = harmless(" ".join(str(one["name"] or one["title"] or "").split()))
-        out.print(Text(f"session {one['session_id']}  {title}", "dim"), soft_wrap=True)
+        told.append(f"session {one['session_id']}  {title}")
+    for line in told:
+        out.print(Text(line, "dim"), highlight=False)
 
 
 def _marked(snippet: str, hits: list[list[int]]) -> Text:

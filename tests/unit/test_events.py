@@ -383,6 +383,24 @@ def test_turns_that_were_taken_back_are_none(store: Path, tmp_path: Path) -> Non
     ]
 
 
+def test_a_first_entry_that_was_taken_back_leaves_its_lineage(store: Path, tmp_path: Path) -> None:
+    """Beside a session of the lineage that it would have been of."""
+    head, _, _, *turns = OLD.records()
+    undo = {**turns[-1], "payload": {"type": "thread_rolled_back", "num_turns": 2}}
+    again = replace(OLD, turns=(*OLD.turns, ("Or now?", "Yes."))).records()[3 + len(turns) :]
+    home = write_records(tmp_path / "home", OLD, [head, *turns])
+    other = replace(OLD, number=8)
+    write_records(home, other, [other.records()[0], *turns, undo, *again])
+    outcome = imported(store, home)
+    assert counts(outcome)[2] == 0
+    assert texts(store, heads(outcome)[other.id]) == ["Or now?", "Yes."]
+    assert len({event["lineage_id"] for event in events(store)}) == 2
+    assert all(line["passed"] or line["parent"] or line["entry"] == 1 for line in events(store))
+    assert counts(imported(store, home))[0] == 0
+    ledgers = {path.stem for path in (store / "events").rglob("*.jsonl")}
+    assert ledgers == {event["lineage_id"] for event in events(store)}
+
+
 def test_a_text_that_is_too_long_is_cut(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,16 +110,16 @@ class _Survey:
         self._unpack(groups)
         rows: dict[str, Json] = {}
         for batch in _batches(groups):
-            self._scan([course for lineage in batch for course in groups[lineage]])
-            for lineage in batch:
-                courses = groups.pop(lineage)
+            read = [course for lineage in batch for course in groups.pop(lineage)]
+            self._scan(read)
+            for lineage, courses in _by_lineage(read).items():
                 if lineage:
                     self._draft(lineage, courses)
                 rows |= {course.session.session_id: self._row(course) for course in courses}
         return [rows[session.session_id] for session in self.package.sessions]
 
     def _begin(self, course: _Course) -> str:
-        """Find out which lineage a session is of, "" for none; no further is it read."""
+        """Find out which lineage a session seems to be of, "" for none; no further is it read."""
         session = course.session
         course.tail = self.package.tails.get(session.session_id)
         course.outline = self.package.outlines.get(session.session_id)
@@ -300,6 +300,18 @@ def _batches(groups: Mapping[str, Sequence[_Course]]) -> Iterator[list[str]]:
         size += more
     if batch:
         yield batch
+
+
+def _by_lineage(courses: Iterable[_Course]) -> dict[str, list[_Course]]:
+    """The courses by what is known by now of their lineages.
+
+    The first entry of a session may have been taken back, so what was read first of it may be of
+    another lineage.
+    """
+    found: dict[str, list[_Course]] = defaultdict(list)
+    for course in courses:
+        found[(lineage_of(course.strand) or "") if course.strand else ""].append(course)
+    return found
 
 
 def _git(meta: Json, row: Row | None) -> Json:

@@ -89,6 +89,7 @@ def terminal(folder: Path, columns: int) -> Iterator[None]:
         "COLUMNS": str(columns),
         "TERM": "xterm-256color",
         "HOME": "/home/alice",
+        "CODEX_SESSION_SYNC_STORE": str(folder / "store"),
     }
     with patch.dict(os.environ, variables), chdir(folder):
         os.environ.pop("NO_COLOR", None)

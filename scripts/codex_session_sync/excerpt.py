@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from .codex.items import text_of
+from .codex.messages import is_context
 from .codex.rollout import COMPACTED
 from .model import Json, SessionPlan, Transcript
 from .transcript import entries
@@ -19,8 +20,6 @@ BEFORE = 4
 """How many of the last common lines are shown."""
 WORDS = 400
 """How much of a line's text is shown."""
-
-_ASIDE = ("<environment_context>", "<user_instructions>", "# AGENTS.md instructions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ def _said(kind: str, payload: Json) -> tuple[str, str]:
     match payload:
         case {"type": "message", "role": "user" | "assistant" as role, "content": list(parts)}:
             text = _told(parts)
-            return ("", "") if text.startswith(_ASIDE) else (str(role), text)
+            return ("", "") if role == "user" and is_context(text) else (str(role), text)
         case {"type": "function_call" | "custom_tool_call", "name": str(name)}:
             asked = payload.get("arguments") or payload.get("input") or ""
             return "tool", f"{name} {asked}"

@@ -10,7 +10,7 @@ from .codex.rollout import history_mode
 from .errors import SessionError
 from .facts import Gathering
 from .lineage.fingerprint import Fingerprinter
-from .model import ScannedSlice, Slice, Tail, Transcript
+from .model import Json, ScannedSlice, Slice, Tail, Transcript
 from .scanning import Pass, Progress, Stop, beginning, opened
 from .transcript import transcript_of
 
@@ -20,20 +20,39 @@ def scan_tail(tail: Tail, held: Transcript, progress: Progress | None = None) ->
 
     Raises SessionError as ``scan`` does, and ``home_changed`` if ``held`` has them no more.
     """
+    tip = tail.files[-1]
+    meta, slices = _slices_of(tail)
+    if history_mode(meta) != held.mode:
+        raise invalid(tip, "is in another history mode")
+    pass_, scanned = _beginning(held, tail.base.entries, tip.thread_id, progress)
+    last = pass_.facts.last_ordinal
+    pass_.numbering = pass_.paginated
+    scanned += [pass_.read(part, own=part.file is tip) for part in slices]
+    return transcript_of(meta, pass_, scanned, 0 if last is None else last + 1)
+
+
+def scan_tail_alone(tail: Tail, progress: Progress | None = None) -> Transcript:
+    """Read a session of which there is only a tail: its chain begins behind the base.
+
+    Raises SessionError as ``scan`` does.
+    """
+    tip = tail.files[-1]
+    meta, slices = _slices_of(tail)
+    paginated = history_mode(meta) == "paginated"
+    prints = Fingerprinter(undoes=not paginated, after=bytes.fromhex(tail.base.head))
+    pass_ = Pass(tip.thread_id, paginated, prints, progress)
+    return transcript_of(meta, pass_, [pass_.read(part, own=part.file is tip) for part in slices])
+
+
+def _slices_of(tail: Tail) -> tuple[Json, tuple[Slice, ...]]:
+    """The ``session_meta`` payload of a tail, and the slices of its files, oldest first."""
     oldest, tip = tail.files[0], tail.files[-1]
     files = {file.segment_id: file for file in tail.files}
     head, (first, *rest) = resolve(tip, files.get, oldest)
     if first.file != oldest:
         raise invalid(tip, "does not continue the oldest of its files")
-    if history_mode(head["payload"]) != held.mode:
-        raise invalid(tip, "is in another history mode")
-    pass_, scanned = _beginning(held, tail.base.entries, tip.thread_id, progress)
-    last = pass_.facts.last_ordinal
-    pass_.numbering = pass_.paginated
     # The oldest file is a copy of the part that counts, in which places are others.
-    slices = (replace(first, end=None), *rest)
-    scanned += [pass_.read(part, own=part.file is tip) for part in slices]
-    return transcript_of(head["payload"], pass_, scanned, 0 if last is None else last + 1)
+    return head["payload"], (replace(first, end=None), *rest)
 
 
 _Begun = tuple[Pass, list[ScannedSlice]]

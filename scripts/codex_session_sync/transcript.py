@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import scan_cache
 from .codex.inventory import SegmentLookup, resolve
-from .codex.rollout import history_mode, parse_record
+from .codex.rollout import Line, history_mode, parse_record
 from .lineage.fingerprint import NOTHING, Buffer, Fingerprinter, is_entry
 from .model import (
     HistoryMode,
@@ -180,24 +181,44 @@ def first_link(tip: RolloutFile, lookup: SegmentLookup) -> str | None:
     return None
 
 
+class Placed(NamedTuple):
+    """The line of an entry: its place among those that stand, from 0 on, and its slice."""
+
+    place: int
+    part: ScannedSlice
+    line: Line
+
+
+def lines_of_entries(transcript: Transcript, first: int) -> Iterator[Placed]:
+    """The lines of the entries that stand, from the one with index ``first`` on.
+
+    Raises SessionError where a file cannot be read any more.
+    """
+    ends = transcript.ends
+    index, place = first, 0
+    for part in transcript.slices:
+        if index < len(ends) and ends[index] <= place + part.size:
+            for line in lines_of(part.slice, transcript.session_id):
+                end = place + line.offset + len(line.data)
+                while index < len(ends) and ends[index] < end:
+                    index += 1
+                if line.offset >= part.size or index == len(ends):
+                    break
+                if ends[index] == end:
+                    yield Placed(index, part, line)
+                    index += 1
+        place += part.size
+
+
 def entries(transcript: Transcript, first: int) -> Iterator[Json]:
     """The entries that stand, as records, from the one with index ``first`` on.
 
     Raises SessionError where a file cannot be read any more.
     """
-    wanted = set(transcript.ends[first:])
-    start = transcript.ends[first - 1] if first else 0
-    place = 0
-    for part in transcript.slices:
-        if wanted and place + part.size > start:
-            for line in lines_of(part.slice, transcript.session_id):
-                if line.offset >= part.size:
-                    break
-                if place + line.offset + len(line.data) in wanted:
-                    record = parse_record(line.data)
-                    if record is not None:
-                        yield record
-        place += part.size
+    for placed in lines_of_entries(transcript, first):
+        record = parse_record(placed.line.data)
+        if record is not None:
+            yield record
 
 
 def records(transcript: Transcript) -> Iterator[Json]:

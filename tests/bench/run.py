@@ -29,6 +29,7 @@ from bench.measuring import SCRIPTS, Series, forget, measure
 from bench.packs import packages
 from bench.picture import draw
 from bench.table import readme, tables
+from bench.told import events
 
 GROUPS: dict[str, Callable[[Shelf], Iterator[Series]]] = {
     "startup": startup,
@@ -36,6 +37,7 @@ GROUPS: dict[str, Callable[[Shelf], Iterator[Series]]] = {
     "forward": forward,
     "packages": packages,
     "undo": undoing,
+    "events": events,
     "curves": curves,
 }
 """What is measured, in this order. Another group is one more entry, with a title in ``table``."""

@@ -145,6 +145,11 @@ def _having(place: Place) -> None:
     assert checked(call("have", "-o", place.root / "have.json", "--json")).exit_code == 0
 
 
+def _with_events(place: Place) -> None:
+    """A store has the events of the package."""
+    assert checked(call("events", "import", place.package, "--json")).exit_code == 0
+
+
 SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
     (_nothing, ("inspect-package", "PKG"), "ok"),
     (_nothing, ("sync", "PKG"), "dry_run"),
@@ -192,6 +197,17 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
     (_nothing, ("lineage",), "ok"),
     (_synced, ("lineage",), "ok"),
     (_synced, ("lineage", "--format", "html"), "ok"),
+    (_nothing, ("events", "import", "PKG"), "ok"),
+    (_synced, ("events", "import"), "ok"),
+    (_with_events, ("events", "import", "PKG"), "no_op"),
+    (_with_events, ("events", "search", "roses"), "ok"),
+    (_with_events, ("events", "search", "nothing"), "no_op"),
+    (_with_events, ("events", "report"), "ok"),
+    (_with_events, ("events", "report", "IMPORT"), "ok"),
+    (_with_events, ("events", "report", "EVENT"), "ok"),
+    (_with_events, ("events", "graph"), "ok"),
+    (_with_events, ("events", "index"), "ok"),
+    (_with_events, ("events", "rebuild"), "ok"),
     *[
         (before, (command, *more), "dry_run" if status == "ok" and not more else status)
         for before, command, status in (
@@ -233,6 +249,12 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
 def _filled(arguments: tuple[str, ...], place: Place) -> list[str]:
     known = {"PKG": str(place.package), "OUT": str(place.root / "out")}
     known["HAVE"] = str(place.root / "have.json")
+    if "IMPORT" in arguments:
+        told = call("events", "report", "--json").envelope["data"]["imports"]
+        known["IMPORT"] = told[0]["import_id"]
+    if "EVENT" in arguments:
+        found = call("events", "search", "roses", "--json").envelope["data"]["events"]
+        known["EVENT"] = found[0]["event_id"]
     if "TRANSACTION" in arguments:
         known["TRANSACTION"] = only_transaction(place)
     return [known.get(argument, argument) for argument in arguments]
@@ -265,6 +287,8 @@ def test_an_error_of_any_command_fits_the_schema(place: Place, command: str) -> 
     given = _filled((*command.split(), *arguments.get(command, ())), place)
     outcome = checked(call(*given, "--json"))
     ends = {"demo": ("demo_home_exists", 2), "completion": ("usage", 2)}
+    if command.startswith("events ") and command != "events import":
+        ends[command] = ("store_missing", 4)
     code, exit_code = ends.get(command, ("home_missing", 4))
     assert outcome.envelope["command"] == command
     assert (outcome.codes, outcome.exit_code) == ([code], exit_code)

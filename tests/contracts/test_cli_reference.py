@@ -53,6 +53,16 @@ OBJECTS = {
     "transaction node": ("transaction_node",),
     "package node": ("package_node",),
     "edge": ("edge",),
+    "read package": ("event_package",),
+    "import counts": ("event_counts",),
+    "read session": ("read_session", "unread_session"),
+    "found event": ("found_event",),
+    "event": ("whole_event",),
+    "session of an event": ("event_of",),
+    "import": ("event_import",),
+    "whole import": ("whole_import",),
+    "totals": ("event_totals",),
+    "edge of events": ("event_edge",),
     "demo step": ("demo/properties/steps/items",),
 }
 """Each object of the page, and where in the envelope's schema its keys are."""

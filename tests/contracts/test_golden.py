@@ -30,6 +30,7 @@ BEANS = "019cac00-0001-7000-8000-000000000001"
 _WORDS = (
     (re.compile(r"\d{8}T\d{12}Z-[0-9a-f]{8}"), "20260309T120000000000Z-01234567"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "2026-03-09T12:00:00.000Z"),
+    (re.compile(r"import \d{4}-\d\d-\d\dT\d\d:\d\d"), "import 2026-03-09T12:00"),
     (re.compile(r"sha256 [0-9a-f]{12}"), "sha256 0123456789ab"),
     (re.compile(r"SHA-256 [0-9a-f]{64}"), "SHA-256 " + "0" * 64),
     (re.compile(r"\d{8}T\d{12}Z"), "20260309T120000000000Z"),
@@ -50,6 +51,8 @@ class Run:
 IMPORTED = f"sync {SAMPLE} --execute --no-prime"
 EXTENDED = f"sync {TABLET} --execute --no-prime"
 BRANCHED = f"sync {LATER} --execute --no-prime"
+
+TOLD = (f"events import {SAMPLE}", f"events import {TABLET}", f"events import {LATER}")
 
 RUNS = (
     Run(
@@ -107,6 +110,25 @@ RUNS = (
     Run("verify", ("verify",)),
     Run("explain", (f"explain {BEANS[:8]}…{BEANS[-6:]}", "explain 019"), (IMPORTED,)),
     Run("lineage", ("lineage",), (IMPORTED, EXTENDED, BRANCHED)),
+    Run("events-import", (f"events import {SAMPLE}", f"events import {LATER}"), ()),
+    Run(
+        "events-search",
+        (
+            "events search beans climb*",
+            "events search --kind agent --limit 2",
+            "events search nothing",
+            "events search ???",
+        ),
+        TOLD,
+    ),
+    Run(
+        "events-report",
+        ("events report", "events report d0fdc3bd1167", "events report 0fff0fff"),
+        TOLD,
+    ),
+    Run("events-graph", ("events graph --format mermaid",), TOLD[:1]),
+    Run("events-index", ("events index", "events index"), TOLD),
+    Run("events-rebuild", ("events rebuild",), TOLD),
     Run("demo", ("demo",)),
     Run(
         "refusals",

@@ -32,6 +32,12 @@ COMMANDS = {
     "verify": "verify",
     "explain": "explain",
     "lineage": "lineage",
+    "events import": "events_import",
+    "events search": "events_search",
+    "events report": "events_report",
+    "events graph": "events_graph",
+    "events index": "events_index",
+    "events rebuild": "events_rebuild",
     "demo": "demo",
     "completion": "completion",
 }
@@ -55,12 +61,32 @@ PURPOSES = {
     "verify": "Ask the installed Codex to open sessions.",
     "explain": "Say why Codex does or does not show a session.",
     "lineage": "Show which sessions came from which.",
+    "events import": "Keep what was said in sessions as events.",
+    "events search": "Find what was said, by words.",
+    "events report": "Tell what a store has of events.",
+    "events graph": "Show what imports read, and lines of events.",
+    "events index": "Bring the index of events up to date.",
+    "events rebuild": "Make anew all that is derived from events.",
     "demo": "Show the main job, in a home of its own.",
     "completion": "Print what a shell reads to complete words.",
 }
 """What each command is for; told without importing it."""
 
-GROUPS: dict[str, tuple[str, str]] = {}
+GROUPS: dict[str, tuple[str, str]] = {
+    "events": (
+        "Keep and find what was said in sessions.",
+        """What people and agents said, as events that never change, whichever package it came in.
+
+        Events lie in a store, a folder outside of the home that many homes may share. Importing
+        the same sessions again, in whatever form, adds nothing.
+
+        \b
+        Start here:
+          codex-session-sync events import
+          codex-session-sync events search prune roses
+        """,
+    ),
+}
 """The groups of commands: what each is for, and the help that it gives."""
 
 

@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..codex.home import CodexHome, locate_home, open_home
+from ..codex.rollout import parse_time
 from ..errors import HomeError, UsageError
 from ..model import Json, Notice, Plan, SessionOutcome
 from ..package.members import parse_limits
@@ -58,6 +60,25 @@ def common(function: Decorated) -> Decorated:
         shell_complete=completing("folders"),
         help="The Codex home. Default: $CODEX_HOME, else ~/.codex.",
     )(function)
+
+
+def store_option(function: Decorated) -> Decorated:
+    """``--store``, which every command takes that works on a store."""
+    return click.option(
+        "--store",
+        metavar="DIR",
+        shell_complete=completing("folders"),
+        help="The store. Default: $CODEX_SESSION_SYNC_STORE, else one in the user's data folder.",
+    )(function)
+
+
+def moment(_: click.Context, __: click.Parameter, value: str | None) -> datetime | None:
+    """The moment that an ISO 8601 text names; UTC where it names no zone."""
+    found = parse_time(value)
+    if value is not None and found is None:
+        what = f"{value!r} is no date or time such as 2026-03-02 or 2026-03-02T09:00Z"
+        raise click.BadParameter(what)
+    return found
 
 
 def execute_option(function: Decorated) -> Decorated:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from ..codex.rollout import parse_time
 from ..errors import ExitCode, UsageError
 from ..model import Json
 from ..package.encryption import read_recipients
@@ -20,18 +19,9 @@ from ..packing.selection import Filters, Selection, select
 from ..report.envelope import Problem, Report
 from ..report.progress import byte_progress
 from . import secrets_told
-from .options import common, completing, home_of, sessions_option
+from .options import common, completing, home_of, moment, sessions_option
 
 COMMAND = "pack"
-
-
-def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetime | None:
-    """The moment that an ISO 8601 text names; UTC where it names no zone."""
-    moment = parse_time(value)
-    if value is not None and moment is None:
-        what = f"{value!r} is no date or time such as 2026-03-02 or 2026-03-02T09:00Z"
-        raise click.BadParameter(what)
-    return moment
 
 
 @click.command(COMMAND)
@@ -52,7 +42,7 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetim
     shell_complete=completing("folders"),
     help="Only sessions in this directory or below it; repeatable.",
 )
-@click.option("--since", metavar="TIME", callback=_moment, help="Only sessions active since then.")
+@click.option("--since", metavar="TIME", callback=moment, help="Only sessions active since then.")
 @click.option("--archived", is_flag=True, help="Archived sessions as well.")
 @click.option(
     "--format",

@@ -12,13 +12,13 @@ import zstandard
 from ..model import Json, RolloutFile
 from .inventory import invalid, open_rollout, read_head
 from .items import text_of
+from .messages import is_context
 from .rollout import EVENT, RESPONSE_ITEM, parse_record, parse_time, read_lines
 
 TAIL_BYTES = 64 << 10
 """How much of a file's end is looked at for its last record before the whole file is."""
 
 _UUID7 = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
-_CONTEXT = re.compile(r"\s*(?:<([A-Za-z_ -]+)>.*</\1>\s*\Z|# AGENTS\.md instructions)", re.DOTALL)
 
 Progress = Callable[[int], None]
 
@@ -132,7 +132,7 @@ def _given(record: Json) -> str | None:
     match record["payload"]:
         case {"type": "message", "role": "user", "content": list(parts)}:
             text = text_of(parts, "input_text")
-            return None if _CONTEXT.match(text) else text
+            return None if is_context(text) else text
     return None
 
 

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 
 import orjson
 
+from .. import diagrams
 from ..codex.rollout import parse_time
+from ..diagrams import Arrow, Node, printable
 from ..identify import short_id
 from .values import DESCENT, Edge, Family, Kind, Session, Transaction, parents
 
@@ -61,20 +63,15 @@ def describe(session: Session, now: datetime) -> str:
     folder = (session.cwd or "").replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     turns = session.turns
     facts = [
-        f"“{_printable(session.title)}”" if session.title else "a session without words",
+        f"“{printable(session.title)}”" if session.title else "a session without words",
         short_id(session.id),
-        _printable(folder),
+        printable(folder),
         "" if turns is None else "one turn" if turns == 1 else f"{turns} turns",
         age(session.updated_at, now),
         "archived" if session.archived else "",
         "" if session.here else "not here",
     ]
     return " · ".join(fact for fact in facts if fact)
-
-
-def _printable(text: str) -> str:
-    """Text that means nothing to a terminal."""
-    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def age(moment: str | None, now: datetime) -> str:
@@ -114,7 +111,7 @@ def _written(family: Family) -> dict[str, list[str]]:
             source = packages.get(done.id)
             day = done.created_at[:16].replace("T", " ")
             text = f"{day} {_RESULTS.get(edge.result or '', edge.result)}"
-            whence = f" from {_printable(source)}" if source else ""
+            whence = f" from {printable(source)}" if source else ""
             found[edge.target].append((done.id, text + whence))
     return {session: [text for _, text in sorted(told)] for session, told in found.items()}
 
@@ -125,66 +122,35 @@ def _begun(session: Session) -> tuple[str, str]:
 
 def dot(family: Family) -> Iterator[str]:
     """The lines of a Graphviz document."""
-    yield "digraph lineage {"
-    yield "  rankdir=LR;"
-    yield '  node [shape=box, style=rounded, fontname="sans-serif"];'
-    for session in family.sessions.values():
-        style = "" if session.here else ', style="rounded,dashed"'
-        yield f"  {_quoted(session.id)} [label={_quoted(_label(session))}{style}];"
-    for done in family.transactions.values():
-        yield f"  {_quoted(done.id)} [shape=ellipse, label={_quoted(_moment(done))}];"
-    for package in family.packages.values():
-        yield f"  {_quoted(package.id)} [shape=folder, label={_quoted(_printable(package.name))}];"
-    for edge in family.edges:
-        line = "" if edge.kind in DESCENT else ", style=dashed"
-        label = _quoted(edge.result or edge.kind)
-        yield f"  {_quoted(edge.source)} -> {_quoted(edge.target)} [label={label}{line}];"
-    yield "}"
+    return diagrams.dot("lineage", list(_nodes(family)), list(_arrows(family)))
 
 
 def mermaid(family: Family) -> Iterator[str]:
     """The lines of a mermaid flowchart."""
-    names = {i: f"n{number}" for number, i in enumerate(_ids(family))}
-    yield "flowchart LR"
-    shapes = [
-        *((s.id, _label(s), '["', '"]') for s in family.sessions.values()),
-        *((t.id, _moment(t), '(["', '"])') for t in family.transactions.values()),
-        *((p.id, _printable(p.name), '[/"', '"/]') for p in family.packages.values()),
-    ]
-    for node, label, left, right in shapes:
-        yield f"  {names[node]}{left}{_entities(label)}{right}"
+    return diagrams.mermaid(list(_nodes(family)), list(_arrows(family)))
+
+
+def _nodes(family: Family) -> Iterator[Node]:
+    for session in family.sessions.values():
+        yield Node(session.id, _label(session), faded=not session.here)
+    for done in family.transactions.values():
+        yield Node(done.id, _moment(done), "ellipse")
+    for package in family.packages.values():
+        yield Node(package.id, printable(package.name), "folder")
+
+
+def _arrows(family: Family) -> Iterator[Arrow]:
     for edge in family.edges:
-        arrow = "-->" if edge.kind in DESCENT else "-.->"
-        label = _entities(edge.result or edge.kind)
-        yield f'  {names[edge.source]} {arrow}|"{label}"| {names[edge.target]}'
-    away = [names[s.id] for s in family.sessions.values() if not s.here]
-    if away:
-        yield "  classDef away stroke-dasharray: 4 3"
-        yield f"  class {','.join(away)} away"
-
-
-def _ids(family: Family) -> Iterator[str]:
-    yield from family.sessions
-    yield from family.transactions
-    yield from family.packages
+        label = edge.result or edge.kind
+        yield Arrow(edge.source, edge.target, label, dashed=edge.kind not in DESCENT)
 
 
 def _label(session: Session) -> str:
-    return f"{_printable(session.title or 'a session')}\n{short_id(session.id)}"
+    return f"{printable(session.title or 'a session')}\n{short_id(session.id)}"
 
 
 def _moment(done: Transaction) -> str:
     return f"{done.what}\n{done.created_at[:16]}"
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-
-
-def _entities(text: str) -> str:
-    """Text in which no character means anything to mermaid."""
-    plain = "".join(c if c.isalnum() or c in " .,-_:/…\n" else f"#{ord(c)};" for c in text)
-    return plain.replace("\n", "<br/>")
 
 
 FORMATS: dict[str, Callable[[Family], Iterator[str]]] = {"dot": dot, "mermaid": mermaid}

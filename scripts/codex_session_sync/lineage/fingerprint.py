@@ -102,14 +102,14 @@ class Fingerprinter:
     A legacy session can take back turns (``thread_rolled_back``); what remains is what Codex keeps
     when it migrates such a session, and only that is chained. ``taken_back`` gathers the links of
     the rest. ``undoes`` False: nothing does that in the session, as in a paginated one, and what it
-    takes is not kept.
+    takes is not kept. ``after`` is the link of the entry before the first, if it is not there.
     """
 
-    def __init__(self, *, undoes: bool = True) -> None:
+    def __init__(self, *, undoes: bool = True, after: bytes = SEED) -> None:
         self._undoes = undoes
         self.taken_back: set[bytes] = set()
-        self._last = SEED
-        self._turns = [_Turn(0, SEED)]
+        self._last = after
+        self._turns = [_Turn(0, after)]
         self._users: list[_Turn] = []
         self._last_user = 0
 
@@ -257,6 +257,12 @@ class Fingerprinter:
                 turn.links += self._last
             if turn.digests or turn is turns[-1]:
                 self._turns.append(turn)
+
+
+def follows(link: bytes, before: bytes, record: Json) -> bool:
+    """Whether an entry has this link behind the one with the link ``before``."""
+    digest = hashlib.sha256(canonical_entry(record)).digest()
+    return hashlib.sha256(before + digest).digest() == link
 
 
 def _joined(parts: list[Buffer]) -> Buffer:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from ..model import Json, Notice
 from . import (
+    events_text,
     explain_text,
     have_text,
     health_text,
@@ -32,10 +33,17 @@ _CLOSING = {
 }
 _TOLD = {
     (command, "no_op")
-    for command in ("adopt", "pack", "verify", "recover", "rollback", *sidecars_text.COMMANDS)
+    for command in (
+        *("adopt", "pack", "verify", "recover", "rollback"),
+        *sidecars_text.COMMANDS,
+        *events_text.PAINTERS,
+    )
 }
 """Reports that say all by themselves."""
-_AS_IT_IS = ("completion", "demo", "have", "lineage", "show-transaction")
+_AS_IT_IS = (
+    *("completion", "demo", "have", "lineage", "show-transaction"),
+    *events_text.PAINTERS,
+)
 """Commands whose reports have no text of others, or make it harmless themselves."""
 
 
@@ -157,4 +165,5 @@ _PAINTERS: dict[str, Callable[[Json, Screen], None]] = {
     "demo": _demo,
     "completion": _completion,
     **dict.fromkeys(sidecars_text.COMMANDS, sidecars_text.changes),
+    **events_text.PAINTERS,
 }

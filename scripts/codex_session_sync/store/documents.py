@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from ..durable import safe_join, sync_file, sync_folder, temporary_folder, write_atomic
+from ..durable import TEMPORARY, safe_join, sync_file, sync_folder, temporary_folder, write_atomic
 from ..errors import HomeError
 from ..journal.log import now
+from ..model import Json
 from ..regular import open_regular, read_regular
 from .lines import append_lines, damaged, read_lines
 from .place import Store, not_writable, unreadable
@@ -43,7 +44,12 @@ def entries(store: Store, kind: Kind | None = None) -> Iterator[Entry]:
     """The catalog, or its lines of one kind, oldest first. Raises as ``read_lines`` does."""
     for line in read_lines(store.catalog, "store_catalog"):
         if kind is None or line["kind"] == kind:
-            yield Entry(line["kind"], line["id"], line["at"], line["file"], line["sha256"])
+            yield entry_of(line)
+
+
+def entry_of(line: Json) -> Entry:
+    """A line of the catalog, which fits its schema."""
+    return Entry(line["kind"], line["id"], line["at"], line["file"], line["sha256"])
 
 
 def record(store: Store, kind: Kind, name: str, file: Path, sha256: str) -> Entry:
@@ -57,11 +63,13 @@ def record(store: Store, kind: Kind, name: str, file: Path, sha256: str) -> Entr
 def put_document(store: Store, kind: Kind, name: str, file: Path, data: bytes) -> Entry:
     """Write a small document and put it in force. The gate must be held.
 
-    A file that is there already was left by a process that was killed before it was in force.
-    Raises StoreError ``store_not_writable``.
+    A file that is there already was left by a process that was killed before it was in force, and
+    so were temporary ones. Raises StoreError ``store_not_writable``.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        for left in file.parent.glob(TEMPORARY):
+            left.unlink()
         write_atomic(file, data)
         sync_folder(file.parent.parent)
     except OSError as error:

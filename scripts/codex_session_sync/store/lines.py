@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 
@@ -28,19 +30,35 @@ def append_lines(path: Path, documents: Iterable[Json]) -> int:
     StoreError ``store_not_writable``.
     """
     count = 0
+    with _appending(path) as stream:
+        for document in documents:
+            stream.write(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE))
+            count += 1
+        stream.flush()
+        sync_descriptor(stream.fileno())
+        sync_folder(path.parent)
+    return count
+
+
+def append_encoded(path: Path, lines: Iterable[bytes]) -> int:
+    """As ``append_lines``, of lines as they are to stand there, and not yet durable; returns where
+    the file ends."""
+    with _appending(path) as stream:
+        stream.writelines(lines)
+        return stream.tell()
+
+
+@contextmanager
+def _appending(path: Path) -> Iterator[BinaryIO]:
+    """A file, made if need be, at the end of its last whole line."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a+b") as stream:  # noqa: PTH123 - one descriptor for all of it
             stream.truncate(_whole(stream.fileno()))
-            for document in documents:
-                stream.write(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE))
-                count += 1
-            stream.flush()
-            sync_descriptor(stream.fileno())
-        sync_folder(path.parent)
+            stream.seek(0, os.SEEK_END)
+            yield stream
     except OSError as error:
         raise not_writable(path, error) from error
-    return count
 
 
 def read_lines(path: Path, schema: str) -> Iterator[Json]:

@@ -29,7 +29,7 @@ def open_store(path: Path) -> Store:
             "store_missing",
             f"there is no store at {path}",
             hint="name another one with --store DIR; `codex-session-sync checkpoint capture` and "
-            "`codex-session-sync events import PKG` make one",
+            "`codex-session-sync events import` make one",
         ) from error
     except OSError as error:
         raise unreadable(path / HEAD, error) from error
@@ -45,17 +45,25 @@ def open_store(path: Path) -> Store:
     return Store(path, document["store_id"])
 
 
+def find_store(path: Path) -> Store | None:
+    """As ``open_store``; None where there is no store."""
+    try:
+        return open_store(path)
+    except StoreError as error:
+        if error.code != "store_missing":
+            raise
+    return None
+
+
 def make_store(path: Path) -> Store:
     """The store at ``path``, made if there is none.
 
     Two that make it at once both get the one that came last to be read. Raises StoreError as
     ``open_store`` does, and ``store_not_empty``, ``store_not_writable``.
     """
-    try:
-        return open_store(path)
-    except StoreError as error:
-        if error.code != "store_missing":
-            raise
+    found = find_store(path)
+    if found is not None:
+        return found
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -73,7 +81,12 @@ def make_store(path: Path) -> Store:
 
 
 def _require_empty(path: Path) -> None:
-    """Raises StoreError ``store_not_empty`` where something else lies in the folder."""
+    """Raises StoreError ``store_not_empty`` where something else lies in the folder.
+
+    What a killed process left of a head goes.
+    """
+    for left in path.glob(f".{HEAD}.*.tmp"):
+        left.unlink()
     others = {entry.name for entry in path.iterdir()} - {LOCK, f"{LOCK}.held", HOLDER}
     if others:
         raise StoreError(

@@ -1,0 +1,1 @@
+"""Canonical events: what was said in sessions, once, whatever package it came in."""

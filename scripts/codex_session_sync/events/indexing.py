@@ -1,0 +1,242 @@
+"""From the truth of a store to the rows of its index, import by import, in the catalog's order.
+
+What is in a row depends on the truth alone, so an index that was continued has what one has that
+was made anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..codex.prompts import milliseconds
+from ..codex.rollout import parse_time
+from ..lineage.fingerprint import FINGERPRINT_VERSION
+from ..model import Json
+from ..places.git import repository_key
+from ..store.documents import Entry
+from ..store.lines import damaged, read_lines_from
+from ..store.place import Store
+from .event import EVENT_FORMAT, SCHEMA
+from .ledger import ledger_path
+from .manifests import read_manifest
+from .tables import findable
+
+Progress = Callable[[int], None]
+
+_SESSION = (
+    *("session_id", "lineage_id", "head", "head_event", "entries", "history_mode", "home"),
+    *("name", "title", "cwd", "first_at", "last_at", "forked_from", "spawned_by"),
+)
+
+
+@dataclass(slots=True)
+class Indexing:
+    """Puts imports into the tables of a connection, within a transaction of the caller's."""
+
+    store: Store
+    connection: sqlite3.Connection
+    progress: Progress | None = None
+    _last: dict[int, str] = field(default_factory=dict)
+    """The last event of each stretch, as far as it was asked for."""
+    _parent: tuple[str, int, int] = ("", 0, 0)
+    """The event that was put in last, its stretch and its entry."""
+
+    def add(self, entry: Entry) -> None:
+        """Put in an import. Raises StoreError where the truth is damaged."""
+        manifest = read_manifest(self.store, entry)
+        counts = manifest["counts"]
+        number = self._insert(
+            "imports",
+            import_id=entry.id,
+            at=manifest["started_at"],
+            normaliser=manifest["normaliser"],
+            **{key: counts[key] for key in ("sessions", "refused", "added", "seen", "orphaned")},
+        )
+        for place, package in enumerate(manifest["packages"]):
+            told = {key: package[key] for key in ("kind", "container", "name", "sha256", "home")}
+            self._insert("packages", **{"import": number, "number": place, **told})
+        for lineage in manifest["lineages"]:
+            self._read(lineage["lineage_id"], lineage["end"])
+        for session in manifest["sessions"]:
+            self._session(number, session, manifest["packages"])
+
+    # -- ledgers ----------------------------------------------------------------------------------
+
+    def _read(self, lineage_id: str, end: int) -> None:
+        """Put in what a ledger has up to byte ``end``, as far as it is not in yet."""
+        found = self._one("SELECT place FROM ledgers WHERE lineage_id = ?", lineage_id)
+        place: int = found[0] if found else 0
+        if place >= end:
+            return
+        path = ledger_path(self.store, lineage_id)
+        reached = place
+        for start, reached, line in read_lines_from(path, SCHEMA, place):
+            known = line["fingerprint_version"] == FINGERPRINT_VERSION
+            if known and line["format"] == EVENT_FORMAT:
+                self._event(line, start)
+            if self.progress:
+                self.progress(reached - start)
+            if reached >= end:
+                break
+        if reached != end:
+            raise damaged(path, None, f"has no line that ends at byte {end}")
+        self._run("INSERT OR REPLACE INTO ledgers VALUES (?, ?)", lineage_id, end)
+
+    def _event(self, line: Json, place: int) -> None:
+        known = self._one(
+            "SELECT id, normaliser, stretch FROM events WHERE event_id = ?", line["event_id"]
+        )
+        if known is None:
+            stretch = self._stretch(line)
+            number = self._insert(
+                "events",
+                **{key: line[key] for key in ("event_id", "lineage_id", "entry")},
+                **_observed(line, place),
+                stretch=stretch,
+            )
+            self._last[stretch] = line["event_id"]
+            self._run("UPDATE stretches SET last = ? WHERE id = ?", line["event_id"], stretch)
+            self._words(number, line)
+            self._parent = (line["event_id"], stretch, line["entry"])
+        elif line["normaliser"] > known[1]:
+            self._again(known[0], known[2], line, place)
+
+    def _stretch(self, line: Json) -> int:
+        """The stretch that a new event lies in: its parent's, unless that went on without it."""
+        parent = self._place_of(line["parent"])
+        if parent is None:
+            return self._new_stretch(line, None, None)
+        stretch, entry = parent
+        if self._last_of(stretch) == line["parent"]:
+            return stretch
+        return self._new_stretch(line, stretch, entry)
+
+    def _new_stretch(self, line: Json, source: int | None, entry: int | None) -> int:
+        return self._insert(
+            "stretches",
+            lineage_id=line["lineage_id"],
+            last=line["event_id"],
+            source=source,
+            source_entry=entry,
+        )
+
+    def _last_of(self, stretch: int) -> str:
+        if stretch not in self._last:
+            [self._last[stretch]] = self._one("SELECT last FROM stretches WHERE id = ?", stretch)
+        return self._last[stretch]
+
+    def _place_of(self, event_id: str | None) -> tuple[int, int] | None:
+        """The stretch and entry of an event."""
+        if event_id is None:
+            return None
+        if self._parent[0] == event_id:
+            return self._parent[1:]
+        found = self._one("SELECT stretch, entry FROM events WHERE event_id = ?", event_id)
+        return found and (found[0], found[1])
+
+    def _again(self, number: int, stretch: int, line: Json, place: int) -> None:
+        """Put in what a newer normaliser makes of an event that is there."""
+        observed = _observed(line, place)
+        marks = ", ".join(f"{key} = ?" for key in observed)
+        self._run(f"UPDATE events SET {marks} WHERE id = ?", *observed.values(), number)  # noqa: S608
+        self._run("DELETE FROM words WHERE rowid = ?", number)
+        self._words(number, line)
+        parent = self._place_of(line["parent"])
+        if parent is not None and parent[0] != stretch:
+            self._join(parent[0], stretch)
+
+    def _join(self, upper: int, lower: int) -> None:
+        """Events that were found to lie before one that is in ``lower`` become part of that.
+
+        Where ``lower`` begins behind ``upper`` it is as it should be.
+        """
+        [source] = self._one("SELECT source FROM stretches WHERE id = ?", lower)
+        if source == upper:
+            return
+        self._run("UPDATE events SET stretch = ? WHERE stretch = ?", lower, upper)
+        self._run("UPDATE OR REPLACE reach SET stretch = ? WHERE stretch = ?", lower, upper)
+        self._run("UPDATE stretches SET source = ? WHERE source = ?", lower, upper)
+        self._run("DELETE FROM stretches WHERE id = ?", upper)
+        self._parent = ("", 0, 0)
+
+    def _words(self, number: int, line: Json) -> None:
+        if line["kind"] != "withdrawn":
+            self._run(
+                "INSERT INTO words (rowid, text) VALUES (?, ?)", number, findable(line["text"])
+            )
+
+    # -- sessions ---------------------------------------------------------------------------------
+
+    def _session(self, number: int, told: Json, packages: list[Json]) -> None:
+        """Put in what a manifest says of a session; one with the same head is the same."""
+        if "refused" in told:
+            code = told["refused"]["code"]
+            values = {"package": told["package"], "session_id": told["session_id"], "code": code}
+            self._insert("refusals", **{"import": number, **values})
+            return
+        git, row = told["git"], {key: told.get(key) for key in _SESSION}
+        url = git["repository"]
+        row |= {"home": packages[told["package"]]["home"], "branch": git["branch"]}
+        row |= {"repository": url, "repository_key": repository_key(url) if url else None}
+        row |= {"git_commit": git["commit"]}
+        found = self._one(
+            "SELECT id FROM sessions WHERE session_id = ? AND head IS ? AND home IS ?",
+            *(row["session_id"], row["head"], row["home"]),
+        )
+        if found:
+            session: int = found[0]
+            self._update_session(session, row)
+        else:
+            session = self._insert("sessions", **row)
+            self._reach(session, row["head_event"])
+        values = {"package": told["package"], "session": session}
+        counts = {"added": told["added"], "seen": told["seen"]}
+        self._insert("readings", **{"import": number, **values, **counts})
+
+    def _update_session(self, session: int, row: Json) -> None:
+        """Take over what is told of a session; what is not told stays as it was known."""
+        known = {key: value for key, value in row.items() if value is not None}
+        marks = ", ".join(f"{key} = ?" for key in known)
+        self._run(f"UPDATE sessions SET {marks} WHERE id = ?", *known.values(), session)  # noqa: S608
+
+    def _reach(self, session: int, head_event: str | None) -> None:
+        """Note the stretches that a session's line goes through, and how far."""
+        place = self._place_of(head_event)
+        while place is not None:
+            self._run("INSERT OR REPLACE INTO reach VALUES (?, ?, ?)", session, *place)
+            source = self._one(
+                "SELECT source, source_entry FROM stretches WHERE id = ? AND source IS NOT NULL",
+                place[0],
+            )
+            place = source and (source[0], source[1])
+
+    # -- statements -------------------------------------------------------------------------------
+
+    def _insert(self, table: str, **values: Any) -> int:
+        names = ", ".join(f'"{name}"' for name in values)
+        marks = ", ".join("?" * len(values))
+        statement = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608
+        return int(self.connection.execute(statement, tuple(values.values())).lastrowid or 0)
+
+    def _run(self, statement: str, *values: Any) -> None:
+        self.connection.execute(statement, values)
+
+    def _one(self, statement: str, *values: Any) -> Any:
+        return self.connection.execute(statement, values).fetchone()
+
+
+def _observed(line: Json, place: int) -> Json:
+    """What a line says of its event, other than which it is."""
+    return {
+        "parent": line["parent"],
+        "kind": line["kind"],
+        "time": line["time"],
+        "time_ms": milliseconds(parse_time(line["time"])),
+        "images": line["images"],
+        "normaliser": line["normaliser"],
+        "import_id": line["import_id"],
+        "place": place,
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -15,24 +16,32 @@ from .codex.history import HISTORY
 from .durable import UNSUPPORTED, not_writable, unless_unsupported, write_atomic
 from .errors import HomeError, SessionError
 from .journal.log import now
+from .model import Json
 from .regular import open_if_any, read_regular, require_regular
 
 LOCK = "lock"
 HOLDER = "lock-holder.json"
+TURN = "lock-turn"
+PATIENT = ("serve", "ingest")
+"""The commands that hold the home for one request after the other."""
+PATIENCE_S = 30.0
+_LOOK_S = 0.01
+_LOOKS = 20
 COORDINATION = ".coordination.lock"
 """Codex holds it, shared, while it opens and locks the lock file of a session."""
 
 
 @contextmanager
-def home_lock(sync_dir: Path, command: str) -> Iterator[None]:
+def home_lock(sync_dir: Path, command: str, patience: float = 0.0) -> Iterator[None]:
     """Hold the home for one writing command; the system frees it if the process dies.
 
-    Raises HomeError: ``home_locked``, naming the holder, if another one is at work;
-    ``home_not_writable``.
+    ``patience``: seconds to wait for whoever has it. One that holds it for a moment again and again
+    (``PATIENT``) is waited for in any case, and lets who waits go first. Raises HomeError:
+    ``home_locked``, naming the holder, if another one is at work; ``home_not_writable``.
     """
     try:
         sync_dir.mkdir(exist_ok=True)
-        lock = _acquired(sync_dir)
+        lock = _acquired(sync_dir, patience)
     except Timeout as error:
         raise HomeError(
             "home_locked",
@@ -50,22 +59,47 @@ def home_lock(sync_dir: Path, command: str) -> Iterator[None]:
         lock.release()
 
 
-def _acquired(sync_dir: Path) -> BaseFileLock:
+def _acquired(sync_dir: Path, patience: float) -> BaseFileLock:
     """The home's lock: the system's, or a file that names its process where there is none.
 
     Raises Timeout if it is held, OSError.
     """
     lock: BaseFileLock = FileLock(sync_dir / LOCK, timeout=0)
     try:
-        lock.acquire()
+        if patience:
+            _in_turn(sync_dir, lock, patience)
+        else:
+            lock.acquire()
     except Timeout:
-        raise
+        if patience or not _patient(sync_dir):
+            raise
+        _in_turn(sync_dir, lock, PATIENCE_S)
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
-        lock = SoftFileLock(sync_dir / f"{LOCK}.held", timeout=0)
+        lock = SoftFileLock(sync_dir / f"{LOCK}.held", timeout=patience)
         lock.acquire()
     return lock
+
+
+def _in_turn(sync_dir: Path, lock: BaseFileLock, patience: float) -> None:
+    """Wait for a lock; who waits has the turn, so that nobody who comes later gets it before.
+
+    Raises Timeout, OSError.
+    """
+    turn = FileLock(sync_dir / TURN)
+    with turn.acquire(timeout=patience, poll_interval=_LOOK_S):
+        lock.acquire(timeout=patience, poll_interval=_LOOK_S)
+
+
+def _patient(sync_dir: Path) -> bool:
+    """Whether the home is held by a command that holds it for a moment only."""
+    for _ in range(_LOOKS):
+        holder = _read_holder(sync_dir)
+        if holder is not None:
+            return holder.get("command") in PATIENT
+        time.sleep(_LOOK_S)  # it has just been taken, and is not told yet
+    return False
 
 
 @contextmanager
@@ -191,7 +225,16 @@ def _write_holder(sync_dir: Path, command: str) -> None:
 
 def _holder(sync_dir: Path) -> str:
     try:
-        found = orjson.loads(read_regular(sync_dir / HOLDER))
+        found = _read_holder(sync_dir) or {}
         return f": process {found['pid']}, since {found['since']} ({found['command']})"
-    except (OSError, ValueError, KeyError, TypeError):
+    except KeyError:
         return ""
+
+
+def _read_holder(sync_dir: Path) -> Json | None:
+    """Who holds the home; None where nobody says so."""
+    try:
+        found = orjson.loads(read_regular(sync_dir / HOLDER))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

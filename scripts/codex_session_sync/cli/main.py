@@ -39,6 +39,9 @@ COMMANDS = {
     "verify": "verify",
     "explain": "explain",
     "lineage": "lineage",
+    "serve": "serve",
+    "ingest": "ingest",
+    "watch": "watch",
     "demo": "demo",
     "completion": "completion",
 }
@@ -62,6 +65,9 @@ PURPOSES = {
     "verify": "Ask the installed Codex to open sessions.",
     "explain": "Say why Codex does or does not show a session.",
     "lineage": "Show which sessions came from which.",
+    "serve": "Take sessions from another program.",
+    "ingest": "Start a worker and take what it finds.",
+    "watch": "Be a worker: tell what changes in a folder.",
     "demo": "Show the main job, in a home of its own.",
     "completion": "Print what a shell reads to complete words.",
 }
@@ -139,7 +145,8 @@ def run(arguments: Sequence[str], moment: datetime | None = None) -> int:
 
     ``moment`` is when ages count from, the present if it is not given.
     """
-    as_json = "--json" in arguments
+    own = arguments[: list(arguments).index("--")] if "--" in arguments else arguments
+    as_json = "--json" in own
     name = next((a for a in arguments if not a.startswith("-")), "")
     name = name if name in COMMANDS else PROGRAM
     call = Call(arguments)
@@ -161,7 +168,7 @@ def run(arguments: Sequence[str], moment: datetime | None = None) -> int:
     except Exception as error:
         outcome = _failed(name, error)
     if not isinstance(outcome, Report):
-        return int(ExitCode.OK)
+        return outcome if isinstance(outcome, int) else int(ExitCode.OK)
     outcome = filled(outcome, call)
     try:
         _print(outcome, moment or datetime.now(UTC), as_json=as_json)

@@ -14,6 +14,7 @@ from . import (
     lineage_text,
     pack_text,
     rebuild_index_text,
+    service_text,
     sessions_text,
     sidecars_text,
     summary_text,
@@ -32,7 +33,15 @@ _CLOSING = {
 }
 _TOLD = {
     (command, "no_op")
-    for command in ("adopt", "pack", "verify", "recover", "rollback", *sidecars_text.COMMANDS)
+    for command in (
+        "adopt",
+        "pack",
+        "verify",
+        "recover",
+        "rollback",
+        "watch",
+        *sidecars_text.COMMANDS,
+    )
 }
 """Reports that say all by themselves."""
 _AS_IT_IS = ("completion", "demo", "have", "lineage", "show-transaction")
@@ -154,6 +163,9 @@ _PAINTERS: dict[str, Callable[[Json, Screen], None]] = {
     "lineage": lineage_text.paint,
     "verify": verify_text.paint,
     "explain": explain_text.paint,
+    "serve": service_text.held,
+    "ingest": service_text.ingested,
+    "watch": service_text.watched,
     "demo": _demo,
     "completion": _completion,
     **dict.fromkeys(sidecars_text.COMMANDS, sidecars_text.changes),

@@ -145,6 +145,9 @@ def _having(place: Place) -> None:
     assert checked(call("have", "-o", place.root / "have.json", "--json")).exit_code == 0
 
 
+WATCHING = (sys.executable, "-m", "codex_session_sync", "watch", "INBOX", "--stdio")
+
+
 SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
     (_nothing, ("inspect-package", "PKG"), "ok"),
     (_nothing, ("sync", "PKG"), "dry_run"),
@@ -208,6 +211,17 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
         )
         for more in ((), ("--execute",))
     ],
+    (_nothing, ("serve",), "ok"),
+    (_nothing, ("watch", "INBOX"), "ok"),
+    (_synced, ("watch", "HOME"), "ok"),
+    *[
+        (before, ("ingest", "--mode", "backfill", *more, "--", *WATCHING), status)
+        for before, more, status in (
+            (_nothing, (), "dry_run"),
+            (_nothing, ("--execute",), "ok"),
+            (_synced, ("--execute",), "no_op"),
+        )
+    ],
     (_nothing, ("demo",), "ok"),
     (_nothing, ("completion", "bash"), "ok"),
     *[
@@ -231,8 +245,11 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
 
 
 def _filled(arguments: tuple[str, ...], place: Place) -> list[str]:
-    known = {"PKG": str(place.package), "OUT": str(place.root / "out")}
+    known = {"PKG": str(place.package), "OUT": str(place.root / "out"), "HOME": str(place.home)}
     known["HAVE"] = str(place.root / "have.json")
+    if "INBOX" in arguments:
+        known["INBOX"] = str(place.root / "inbox")
+        shutil.copytree(place.package, place.root / "inbox" / "package")
     if "TRANSACTION" in arguments:
         known["TRANSACTION"] = only_transaction(place)
     return [known.get(argument, argument) for argument in arguments]
@@ -243,7 +260,8 @@ def test_success_fits_the_schema(
     place: Place, before: Callable[[Place], None], arguments: tuple[str, ...], status: str
 ) -> None:
     before(place)
-    outcome = checked(call(*_filled(arguments, place), "--json"))
+    name, *given = _filled(arguments, place)
+    outcome = checked(call(name, "--json", *given))
     assert outcome.exit_code == ExitCode.OK
     assert outcome.envelope["command"] == arguments[0]
     assert outcome.envelope["status"] == status
@@ -260,11 +278,17 @@ def test_an_error_of_any_command_fits_the_schema(place: Place, command: str) -> 
         "show-transaction": ["x"],
         "rollback": ["x"],
         "explain": ["x"],
+        "ingest": ["x"],
+        "watch": ["x"],
         "demo": ["--codex-home", str(place.root)],
     }
     given = _filled((command, *arguments.get(command, ())), place)
     outcome = checked(call(*given, "--json"))
-    ends = {"demo": ("demo_home_exists", 2), "completion": ("usage", 2)}
+    ends = {
+        "watch": ("package_not_found", 3),
+        "demo": ("demo_home_exists", 2),
+        "completion": ("usage", 2),
+    }
     code, exit_code = ends.get(command, ("home_missing", 4))
     assert outcome.envelope["command"] == command
     assert (outcome.codes, outcome.exit_code) == ([code], exit_code)

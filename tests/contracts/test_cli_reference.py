@@ -52,6 +52,10 @@ OBJECTS = {
     "transaction node": ("transaction_node",),
     "package node": ("package_node",),
     "edge": ("edge",),
+    "request totals": ("request_totals",),
+    "job": ("job",),
+    "running worker": ("running_worker",),
+    "ended worker": ("ended_worker",),
     "demo step": ("demo/properties/steps/items",),
 }
 """Each object of the page, and where in the envelope's schema its keys are."""

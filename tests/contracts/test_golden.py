@@ -107,6 +107,9 @@ RUNS = (
     Run("verify", ("verify",)),
     Run("explain", (f"explain {BEANS[:8]}…{BEANS[-6:]}", "explain 019"), (IMPORTED,)),
     Run("lineage", ("lineage",), (IMPORTED, EXTENDED, BRANCHED)),
+    Run("serve", ("serve",), (IMPORTED,)),
+    Run("ingest", ("ingest -- no-such-worker",)),
+    Run("watch", ("watch home",), (IMPORTED,)),
     Run("demo", ("demo",)),
     Run(
         "refusals",

@@ -225,5 +225,6 @@ def _problems(service: Service, supervisor: Supervisor, ended: Ended) -> Iterato
         yield Problem(
             "requests_failed",
             f"{failed} of what the worker sent was refused or failed",
-            "the worker was told each with its code; it has to send what it has mended",
+            "the worker was told each with its code; it has to send what it has mended, and "
+            "`codex-session-sync list-transactions` tells what came in",
         )

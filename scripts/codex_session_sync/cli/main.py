@@ -67,7 +67,7 @@ PURPOSES = {
     "lineage": "Show which sessions came from which.",
     "serve": "Take sessions from another program.",
     "ingest": "Start a worker and take what it finds.",
-    "watch": "Be a worker: tell what changes in a folder.",
+    "watch": "Tell what changes in a folder, as a worker.",
     "demo": "Show the main job, in a home of its own.",
     "completion": "Print what a shell reads to complete words.",
 }

@@ -63,7 +63,7 @@ def command(
     \b
     Examples:
       codex-session-sync watch inbox/
-      codex-session-sync ingest --execute -- codex-session-sync watch inbox/ --stdio
+      codex-session-sync ingest -- codex-session-sync watch inbox/ --stdio
 
     \b
     Next:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..model import Json
-from .parts import counted
+from .parts import base, counted
 
 if TYPE_CHECKING:
     from .screen import Screen
@@ -65,7 +65,7 @@ def watched(data: Json, out: Screen) -> None:
     """Print what a folder holds for the service."""
     kind, items = data["kind"], data["items"]
     what = "session" if kind == "home" else "package"
-    head = f"{data['folder']} · {'a Codex home' if kind == 'home' else 'an inbox'}"
+    head = f"{base(data['folder'])} · {'a Codex home' if kind == 'home' else 'an inbox'}"
     out.print(f"{head} · {counted(len(items), what)}", markup=False, highlight=False)
     for name in items[:SHOWN]:
         out.print(f"  {name}", markup=False, highlight=False)

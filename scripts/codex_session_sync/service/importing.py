@@ -149,7 +149,7 @@ class Importer:
         try:
             with open_package(path, self.manner.limits) as package:
                 done = self._synced(package, only, asked, told)
-        except (PackageError, SessionError, UsageError) as error:
+        except (PackageError, RequestError, SessionError, UsageError) as error:
             return {item.index: item_failed(item.index, error.code) for item in group}, None
         outcomes = [_session(one) for one in done.outcomes]
         if isinstance(group[0], PackageItem):
@@ -232,11 +232,11 @@ def item_failed(index: int, code: str) -> Json:
 
 
 def _known(package: Package, only: Sequence[str]) -> tuple[str, ...]:
-    """The sessions that are asked for. Raises SessionError where the package lacks one."""
+    """The sessions that are asked for. Raises RequestError where the package lacks one."""
     here = {session.session_id for session in package.sessions}
     if not here.issuperset(only):
-        raise SessionError(
-            "session_missing",
+        raise RequestError(
+            "item_session_missing",
             "the package does not hold a session that the item names",
             hint="name sessions by the ids that `codex-session-sync inspect-package PKG` tells",
         )

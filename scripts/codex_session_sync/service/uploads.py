@@ -383,5 +383,5 @@ def _too_large(what: str) -> RequestError:
     return RequestError(
         "upload_too_large",
         f"the upload is too large: {what}",
-        hint="have it packed, `codex-session-sync pack -o FILE --session ID`, and send the package",
+        hint="have it packed, `codex-session-sync pack -o FILE --session ID`, and name the package",
     )

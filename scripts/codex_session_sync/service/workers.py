@@ -84,7 +84,7 @@ def start(command: Sequence[str], log: Path) -> Worker:
         raise UsageError(
             "worker_not_started",
             f"the worker cannot be started: {why or 'its command is no command'}",
-            hint="name a program that can be run: `codex-session-sync ingest -- WORKER`",
+            hint="name a program that can be run; `codex-session-sync ingest --help` shows how",
         ) from error
     assert process.stderr is not None
     thread = threading.Thread(target=_kept, args=(process.stderr, log), daemon=True)

@@ -15,6 +15,7 @@ TITLES = {
     "forward": "One more turn",
     "packages": "Packages",
     "undo": "What was brought in, and its undoing",
+    "service": "The import service",
     "curves": "Curves",
 }
 HEAD = "sessions|command|time|processor|memory|made|times what it is beside|goal"

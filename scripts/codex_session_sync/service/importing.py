@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..codex.capability import readable
@@ -16,6 +16,7 @@ from ..codex.home import CodexHome
 from ..errors import PackageError, RequestError, SessionError, UsageError
 from ..governing import in_force, surroundings
 from ..journal.log import Journal
+from ..local import Beginnings
 from ..locks import home_lock
 from ..model import Action, Json, Result, SessionOutcome, SessionPlan
 from ..package.members import DEFAULT_LIMITS, Limits
@@ -24,7 +25,7 @@ from ..package.sessions import Package
 from ..places.rules import NO_RULES, Rules
 from ..plan import make_plan
 from ..policy import local_policy
-from ..recovery import find_interrupted, recover
+from ..recovery import find_interrupted, recover, require_none_interrupted
 from ..sync import Execution, execute, is_idle, not_executed
 from ..terms import Terms
 from ..trust import judged
@@ -85,10 +86,15 @@ def added(one: Json, other: Json) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class Importer:
-    """Brings requests into one home; ``scratch`` is an empty folder for records."""
+    """Brings requests into one home; ``scratch`` is an empty folder for records.
+
+    What earlier requests found of the home is kept for the next ones, as far as it lasts.
+    """
 
     manner: Manner
     scratch: Path
+    _known: Beginnings = field(default_factory=dict)
+    _ended: set[str] = field(default_factory=set)
 
     def run(self, asked: Asked, items: Sequence[Json], source_home: str | None, told: Told) -> Json:
         """What the items of a request came to: the payload of an ``import.result``.
@@ -175,6 +181,7 @@ class Importer:
             choices=manner.choices,
             surroundings=surroundings(rules, home),
             progress=lambda count: told("reading", count),
+            known=self._known,
         )
         if not manner.writes:
             planned = tuple(_foreseen(one) for one in plan.sessions)
@@ -207,12 +214,17 @@ class Importer:
             yield
 
     def _recover(self) -> None:
-        """End what a service that was killed left; what a person's sync left is the person's."""
+        """End what a service that was killed left; what a person's sync left is the person's.
+
+        Raises InterruptedTransactionError, also where nothing is to be written: what was not
+        confirmed may still go.
+        """
         home = self.manner.home
         journal = Journal(home.sync_dir)
-        for found in find_interrupted(journal):
-            if "request" in found.manifest:
-                recover(home, journal, found)
+        for found in find_interrupted(journal, self._ended):
+            if "request" not in found.manifest:
+                require_none_interrupted(journal)
+            recover(home, journal, found)
 
 
 @contextmanager

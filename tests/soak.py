@@ -18,8 +18,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,13 +76,13 @@ class Soak:
     def run(self) -> Figures:
         """Soak, let it come to rest, compare. Raises AssertionError."""
         began = time.monotonic()
-        threads = [threading.Thread(target=one) for one in (self._write, self._operate)]
-        for thread in threads:
-            thread.start()
-        while time.monotonic() < self._end:
-            self._serve(min(self._chance.uniform(2, 20), self._end - time.monotonic()), kill=True)
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(2) as beside:
+            working = [beside.submit(one) for one in (self._write, self._operate)]
+            while time.monotonic() < self._end:
+                left = self._end - time.monotonic()
+                self._serve(min(self._chance.uniform(2, 20), left), kill=True)
+            for one in working:
+                one.result()
         self._serve(0.0, kill=False)
         self.figures.seconds = round(time.monotonic() - began, 1)
         self.figures.peak_mb = list(self._seen.values())

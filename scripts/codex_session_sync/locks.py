@@ -26,7 +26,7 @@ PATIENT = ("serve", "ingest")
 """The commands that hold the home for one request after the other."""
 PATIENCE_S = 30.0
 _LOOK_S = 0.01
-_LOOKS = 20
+_LOOKS = 200
 COORDINATION = ".coordination.lock"
 """Codex holds it, shared, while it opens and locks the lock file of a session."""
 

@@ -161,6 +161,29 @@ def test_it_is_given_up_after_some_failures(place: Path, body: str, problem: str
     assert (job["status"], job["error"]) == ("failed", "worker_failed")
 
 
+def test_a_job_goes_on_while_there_is_no_worker(place: Path) -> None:
+    body = """
+mark = sys.argv[2] + "/asked"
+if not os.path.exists(mark):
+    open(mark, "w")
+    requests = [one["payload"]["items"][0] for one in json.load(open(sys.argv[1]))]
+    say("job.enqueue", 1, idempotencyKey="job", source=told["source"], mode="backfill",
+        items=requests * 100)
+    hear("job.result"); os._exit(3)
+while True:
+    say("job.list", 2)
+    job = hear("job.result")["payload"]["jobs"][0]
+    if job["status"] == "completed": end()
+    time.sleep(0.1)
+"""
+    with ingesting(place, worker(place, body), "--source", "laptop") as process:
+        out, _ = process.communicate(timeout=40)
+    data = json.loads(out)["data"]
+    assert (data["ended"], data["worker"]["starts"]) == ("completed", 2)
+    assert data["totals"]["imported"] == 2
+    assert data["totals"]["skipped"] == 198
+
+
 def test_a_silent_worker_is_started_again(place: Path) -> None:
     body = """
 mark = sys.argv[2] + "/silent"

@@ -25,7 +25,7 @@ from ..service.speaking import Outbox
 from ..service.supervising import Care, Ended, Supervisor
 from ..verdict import Choices, Collision, Diverged
 from .options import common, execute_option, home_of
-from .serve import importing_options, manner_of, state_of
+from .serve import importing_options, manner_of, settling, state_of
 
 COMMAND = "ingest"
 BACKFILL_RESTARTS = 5
@@ -131,7 +131,7 @@ def command(
             supervisor.job_id = _begun(service, name, run_id)
         ended: Ended = "failed"
         try:
-            with _stopping(supervisor.stop):
+            with settling(service), _stopping(supervisor.stop):
                 ended = supervisor.run()
         finally:
             if supervisor.job_id is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
@@ -97,7 +98,7 @@ def command(
         return _overview(home_of(codex_home))
     choices = Choices(on_diverged, on_collision)
     out = Outbox(sys.stdout.buffer)
-    with redirect_stdout(sys.stderr), ending():
+    with ending(), redirect_stdout(sys.stderr):
         try:
             codex = None if no_prime else find_codex(codex_bin, os.environ)
             manner = manner_of(COMMAND, home_of(codex_home), do_it, codex, choices, given, below)
@@ -158,10 +159,24 @@ def stdin() -> BinaryIO:
 
 def _serve(service: Service, stream: BinaryIO) -> int:
     inbox = service.listen(stream)
-    for _ in conversation(service, inbox, lambda: False):
-        pass
+    with settling(service):
+        for _ in conversation(service, inbox, lambda: False):
+            pass
     service.finish()
     return int(ExitCode.PARTIAL if service.heard.failed else ExitCode.OK)
+
+
+@contextmanager
+def settling(service: Service) -> Iterator[None]:
+    """Have a service that a signal ends leave the home whole; further signals wait for that."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
+        service.settle()
+        raise
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def command(
         data = {"folder": str(found.path), "kind": found.kind, "items": names}
         return Report(COMMAND, "ok" if names else "no_op", data)
     out = Outbox(sys.stdout.buffer)
-    with redirect_stdout(sys.stderr), ending():
+    with ending(), redirect_stdout(sys.stderr):
         inbox = Inbox(stdin(), DEFAULT_SERVICE_LIMITS, lambda _: False)
         reporter = Reporter(found, inbox, out, every)
         if once:

@@ -132,6 +132,11 @@ class Importer:
             "totals": totals_of(told_items),
         }
 
+    def settle(self) -> None:
+        """End what a signal cut off. Raises HomeError, InterruptedTransactionError."""
+        with self._held():
+            pass
+
     def _read(self, items: Sequence[Json]) -> tuple[list[Item], dict[int, Json]]:
         found: list[Item] = []
         failed = {}

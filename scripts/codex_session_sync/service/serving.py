@@ -106,6 +106,12 @@ class Service:
         if time.monotonic() - self._worked > JOB_EVERY_S:
             self.work()
 
+    def settle(self) -> None:
+        """See to it that the home is whole after a signal; what cannot be done now is done by the
+        next service."""
+        with suppress(SyncError, OSError):
+            self._importer.settle()
+
     def finish(self) -> None:
         """Tell what the runs that have not ended came to."""
         for run_id, totals in self.heard.runs.items():

@@ -6,6 +6,7 @@ it had sent stands; what it sends again is known by its key.
 
 from __future__ import annotations
 
+import io
 import re
 import threading
 import time
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import orjson
 
@@ -26,6 +27,9 @@ from .serving import Service
 from .speaking import Outbox, UnheardError
 from .state import ServiceState, moment
 from .workers import Worker, start
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 Ended = Literal["completed", "stopped", "cancelled", "failed"]
 
@@ -64,6 +68,14 @@ class Watch:
     problem: str | None = None
     lag: float = 0.0
     """The longest that a frame waited, or that the worker said it was behind."""
+
+
+class _Nobody(io.BytesIO):
+    """Hears what is said while there is no worker."""
+
+    def write(self, data: Buffer, /) -> int:
+        """Forget it."""
+        return len(memoryview(data))
 
 
 @dataclass(slots=True)
@@ -139,11 +151,12 @@ class Supervisor:
                     self.service.handle(line)
                     self.service.turn()
         except UnheardError:
-            watch.problem = watch.problem or "worker_deaf"
+            pass  # it has ended, or was killed
         finally:
             watch.exit_code = worker.end()
             inbox.close()
             guard.join()
+            self.service.out = Outbox(_Nobody())
         if heard.completed and watch.exit_code == 0:
             watch.problem = None
             return True

@@ -88,6 +88,12 @@ class SessionError(SyncError):
     exit_code = ExitCode.PARTIAL
 
 
+class RequestError(SyncError):
+    """A frame, or a request of another program, is refused; the service goes on."""
+
+    exit_code = ExitCode.PARTIAL
+
+
 OUTSIDE = "in a sandbox, ask for permission to run this command outside of it"
 """What is to be done where a sandbox may be what refuses; hints begin with it."""
 

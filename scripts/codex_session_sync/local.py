@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 
 import orjson
 
@@ -32,7 +34,12 @@ from .model import (
     Transcript,
 )
 from .reading import scan_each
+from .scan_cache import SETTLED_NS
 from .transcript import first_link, scan
+
+Beginnings = dict[tuple[Path, int, int], tuple[str | None, str | None]]
+"""How transcripts begin, by place, size and time: the link of the first entry, and when what is in
+them began. For who plans again and again, so that only what is new is read."""
 
 _OF_ROWS = frozenset(
     {"id", "rollout_path", "name", "title", "first_user_message", "history_mode"}
@@ -55,11 +62,13 @@ class _Same:
 class LocalSessions:
     """The local side of matching: candidates for an incoming session.
 
-    Nothing is read before it is asked for; ``notices`` gathers what could not be read.
+    Nothing is read before it is asked for; ``notices`` gathers what could not be read. ``known`` is
+    what earlier plans read, and gets what this one does.
     """
 
-    def __init__(self, home: CodexHome) -> None:
+    def __init__(self, home: CodexHome, known: Beginnings | None = None) -> None:
         self.home = home
+        self._known = {} if known is None else known
         self._scanned: dict[str, Transcript] = {}
         self._same: dict[str, _Same] = {}
         self._mappings: dict[str, list[Mapping]] = {}
@@ -101,11 +110,7 @@ class LocalSessions:
             return []
         wanted, moment = incoming.chain.link(1), origin_moment(incoming.meta)
         return self._candidates(
-            [
-                i
-                for link, i, meta in self._beginnings
-                if link == wanted and origin_moment(meta) == moment
-            ],
+            [i for link, i, began in self._beginnings if link == wanted and began == moment],
             claimed=False,
         )
 
@@ -326,18 +331,30 @@ class LocalSessions:
         return read_index(self.home.session_index)
 
     @cached_property
-    def _beginnings(self) -> list[tuple[str, str, Json]]:
-        """First link, id and ``session_meta`` of every local session that can be read."""
-        found = []
+    def _beginnings(self) -> list[tuple[str, str, str | None]]:
+        """First link, id and first moment of every local session that can be read."""
+        found: list[tuple[str, str, str | None]] = []
+        known: Beginnings = {}
+        settled = time.time_ns() - SETTLED_NS
         for thread in self.rollouts.threads():
             tip = self.tip(thread)
             assert tip is not None
-            try:
-                link = first_link(tip, self.rollouts.segment)
-                if link is not None:
-                    found.append((link, thread, read_head(tip)["payload"]))
-            except SessionError:
-                continue
+            key = (tip.path, tip.size, tip.mtime_ns)
+            told = self._known.get(key)
+            lasting = told is not None
+            if told is None:
+                try:
+                    head = read_head(tip)["payload"]
+                    told = (first_link(tip, self.rollouts.segment), origin_moment(head))
+                except SessionError:
+                    continue
+                lasting = head.get("history_base") is None and tip.mtime_ns < settled
+            if lasting:
+                known[key] = told
+            if told[0] is not None:
+                found.append((told[0], thread, told[1]))
+        self._known.clear()
+        self._known.update(known)
         return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -15,10 +16,17 @@ from .codex.history import HISTORY
 from .durable import UNSUPPORTED, not_writable, unless_unsupported, write_atomic
 from .errors import HomeError, SessionError
 from .journal.log import now
+from .model import Json
 from .regular import open_if_any, read_regular, require_regular
 
 LOCK = "lock"
 HOLDER = "lock-holder.json"
+TURN = "lock-turn"
+PATIENT = ("serve", "ingest")
+"""The commands that hold the home for one request after the other."""
+PATIENCE_S = 30.0
+_LOOK_S = 0.01
+_LOOKS = 200
 COORDINATION = ".coordination.lock"
 """Codex holds it, shared, while it opens and locks the lock file of a session."""
 
@@ -28,15 +36,16 @@ class LockHeldError(Exception):
 
 
 @contextmanager
-def home_lock(sync_dir: Path, command: str) -> Iterator[None]:
+def home_lock(sync_dir: Path, command: str, patience: float = 0.0) -> Iterator[None]:
     """Hold the home for one writing command; the system frees it if the process dies.
 
-    Raises HomeError: ``home_locked``, naming the holder, if another one is at work;
-    ``home_not_writable``.
+    ``patience``: seconds to wait for whoever has it. One that holds it for a moment again and again
+    (``PATIENT``) is waited for in any case, and lets who waits go first. Raises HomeError:
+    ``home_locked``, naming the holder, if another one is at work; ``home_not_writable``.
     """
     try:
         sync_dir.mkdir(exist_ok=True)
-        release = take(sync_dir, command)
+        release = take(sync_dir, command, patience)
     except LockHeldError as error:
         raise HomeError(
             "home_locked",
@@ -80,17 +89,42 @@ def _acquired(folder: Path, wait: float) -> BaseFileLock:
 
     Raises Timeout if it is held, OSError.
     """
-    lock: BaseFileLock = FileLock(folder / LOCK, timeout=wait)
+    lock: BaseFileLock = FileLock(folder / LOCK, timeout=0)
     try:
-        lock.acquire()
+        if wait:
+            _in_turn(folder, lock, wait)
+        else:
+            lock.acquire()
     except Timeout:
-        raise
+        if wait or not _patient(folder):
+            raise
+        _in_turn(folder, lock, PATIENCE_S)
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
         lock = SoftFileLock(folder / f"{LOCK}.held", timeout=wait)
         lock.acquire()
     return lock
+
+
+def _in_turn(folder: Path, lock: BaseFileLock, wait: float) -> None:
+    """Wait for a lock; who waits has the turn, so that nobody who comes later gets it before.
+
+    Raises Timeout, OSError.
+    """
+    until = time.monotonic() + wait
+    with FileLock(folder / TURN).acquire(timeout=wait, poll_interval=_LOOK_S):
+        lock.acquire(timeout=max(0.0, until - time.monotonic()), poll_interval=_LOOK_S)
+
+
+def _patient(folder: Path) -> bool:
+    """Whether a folder is held by a command that holds it for a moment only."""
+    for _ in range(_LOOKS):
+        holder = _read_holder(folder)
+        if holder is not None:
+            return holder.get("command") in PATIENT
+        time.sleep(_LOOK_S)  # it has just been taken, and is not told yet
+    return False
 
 
 @contextmanager
@@ -208,7 +242,16 @@ def _flock(path: Path) -> Iterator[None]:
 
 def _holder(folder: Path) -> str:
     try:
-        found = orjson.loads(read_regular(folder / HOLDER))
+        found = _read_holder(folder) or {}
         return f": process {found['pid']}, since {found['since']} ({found['command']})"
-    except (OSError, ValueError, KeyError, TypeError):
+    except KeyError:
         return ""
+
+
+def _read_holder(folder: Path) -> Json | None:
+    """Who holds a folder; None where nobody says so."""
+    try:
+        found = orjson.loads(read_regular(folder / HOLDER))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

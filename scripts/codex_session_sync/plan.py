@@ -19,7 +19,7 @@ from .lineage.classify import Candidate, classify, heed_taken_back
 from .lineage.fingerprint import common_entries
 from .lineage.graph import ancestors_first, descent
 from .lineage.kinship import forked_from, origin_moment
-from .local import LocalSessions
+from .local import Beginnings, LocalSessions
 from .localize import origin_id
 from .model import (
     Action,
@@ -57,14 +57,16 @@ def make_plan(
     choices: Choices = DEFAULT_CHOICES,
     surroundings: Surroundings = PLAIN,
     progress: Progress | None = None,
+    known: Beginnings | None = None,
 ) -> Plan:
     """What a sync of ``package`` into ``home`` would do; ``only`` limits it to these session ids,
     which may be shortened.
 
-    ``progress`` is told of transcript bytes as they are read. Raises UsageError
-    ``session_unknown`` or ``session_ambiguous``, HomeError.
+    ``progress`` is told of transcript bytes as they are read, ``known`` is what earlier plans for
+    this home have read of it. Raises UsageError ``session_unknown`` or ``session_ambiguous``,
+    HomeError.
     """
-    local = LocalSessions(home)
+    local = LocalSessions(home, known)
     plans = _Planner(package, local, choices, progress).plan(_chosen(package, only))
     plans = with_metadata(plans, local, package.source_home)
     plans = with_places(plans, local, surroundings)

@@ -90,9 +90,9 @@ def interrupted(transaction_id: str, problem: SyncError | OSError) -> Interrupte
     )
 
 
-def find_interrupted(journal: Journal) -> list[Interrupted]:
-    """The transactions to recover, newest first."""
-    return [_examine(journal, transaction_id) for transaction_id in journal.interrupted()]
+def find_interrupted(journal: Journal, ended: set[str] | None = None) -> list[Interrupted]:
+    """The transactions to recover, newest first; ``ended`` as of ``Journal.interrupted``."""
+    return [_examine(journal, transaction_id) for transaction_id in journal.interrupted(ended)]
 
 
 def recover(home: CodexHome, journal: Journal, found: Interrupted) -> list[Notice]:

@@ -74,10 +74,12 @@ def execute(
     codex: Path | None,
     environ: Mapping[str, str],
     progress: Progress | None = None,
+    request: Json | None = None,
 ) -> Execution:
     """Apply ``plan``; the caller holds the home's lock and made the plan under it.
 
-    ``codex`` is started once if the home has no database yet; None: it is not. Raises HomeError,
+    ``codex`` is started once if the home has no database yet; None: it is not. ``request`` is what
+    the journal says of another program that asked for it. Raises HomeError,
     InterruptedTransactionError; then nothing was written.
     """
     journal = Journal(home.sync_dir)
@@ -91,6 +93,8 @@ def execute(
     skills = terms.skills
     installed: list[SkillOutcome] = []
     more: Any = {"skills": [journaled(skill, None) for skill in skills]} if skills else {}
+    if request is not None:
+        more["request"] = request
     with open_for_writing(home.state_db, beside) as database:
         if database is not None:
             database.require_writable()

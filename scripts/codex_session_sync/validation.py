@@ -54,6 +54,23 @@ def fits(name: str, document: Any) -> bool:
     return _fits(_quick(name), document) or _validator(name).is_valid(document)
 
 
+def misfit(name: str, document: Any) -> str | None:
+    """Where a document does not fit the schema ``name``, and by which rule; None if it fits.
+
+    Nothing of what the document says is in it but names that the schema knows.
+    """
+    if _fits(_quick(name), document):
+        return None
+    problem = next(_validator(name).iter_errors(document), None)
+    if problem is None:
+        return None
+    place = "/".join(map(str, problem.absolute_path)) or "top level"
+    if problem.validator == "required" and isinstance(problem.instance, dict):
+        wanted: Any = problem.validator_value
+        return f"{place}: lacks {', '.join(key for key in wanted if key not in problem.instance)}"
+    return f"{place}: {problem.validator}"
+
+
 def load(name: str, data: bytes, what: str, error: type[SyncError]) -> Any:
     """Parse a document and check it; raises ``error`` (code ``NAME_invalid``)."""
     document = parse(name, data, what, error)

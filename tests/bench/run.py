@@ -28,6 +28,7 @@ from bench.machine import machine
 from bench.measuring import SCRIPTS, Series, forget, measure
 from bench.packs import packages
 from bench.picture import draw
+from bench.service import serving
 from bench.table import readme, tables
 from bench.told import events
 
@@ -38,6 +39,7 @@ GROUPS: dict[str, Callable[[Shelf], Iterator[Series]]] = {
     "packages": packages,
     "undo": undoing,
     "events": events,
+    "service": serving,
     "curves": curves,
 }
 """What is measured, in this order. Another group is one more entry, with a title in ``table``."""

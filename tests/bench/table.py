@@ -16,6 +16,7 @@ TITLES = {
     "packages": "Packages",
     "undo": "What was brought in, and its undoing",
     "events": "What was said, kept and found",
+    "service": "The import service",
     "curves": "Curves",
 }
 HEAD = "sessions|command|time|processor|memory|made|times what it is beside|goal"

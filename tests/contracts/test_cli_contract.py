@@ -150,6 +150,9 @@ def _with_events(place: Place) -> None:
     assert checked(call("events", "import", place.package, "--json")).exit_code == 0
 
 
+WATCHING = (sys.executable, "-m", "codex_session_sync", "watch", "INBOX", "--stdio")
+
+
 SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
     (_nothing, ("inspect-package", "PKG"), "ok"),
     (_nothing, ("sync", "PKG"), "dry_run"),
@@ -224,6 +227,17 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
         )
         for more in ((), ("--execute",))
     ],
+    (_nothing, ("serve",), "ok"),
+    (_nothing, ("watch", "INBOX"), "ok"),
+    (_synced, ("watch", "HOME"), "ok"),
+    *[
+        (before, ("ingest", "--mode", "backfill", *more, "--", *WATCHING), status)
+        for before, more, status in (
+            (_nothing, (), "dry_run"),
+            (_nothing, ("--execute",), "ok"),
+            (_synced, ("--execute",), "no_op"),
+        )
+    ],
     (_nothing, ("demo",), "ok"),
     (_nothing, ("completion", "bash"), "ok"),
     *[
@@ -247,7 +261,7 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
 
 
 def _filled(arguments: tuple[str, ...], place: Place) -> list[str]:
-    known = {"PKG": str(place.package), "OUT": str(place.root / "out")}
+    known = {"PKG": str(place.package), "OUT": str(place.root / "out"), "HOME": str(place.home)}
     known["HAVE"] = str(place.root / "have.json")
     if "IMPORT" in arguments:
         told = call("events", "report", "--json").envelope["data"]["imports"]
@@ -255,6 +269,9 @@ def _filled(arguments: tuple[str, ...], place: Place) -> list[str]:
     if "EVENT" in arguments:
         found = call("events", "search", "roses", "--json").envelope["data"]["events"]
         known["EVENT"] = found[0]["event_id"]
+    if "INBOX" in arguments:
+        known["INBOX"] = str(place.root / "inbox")
+        shutil.copytree(place.package, place.root / "inbox" / "package")
     if "TRANSACTION" in arguments:
         known["TRANSACTION"] = only_transaction(place)
     return [known.get(argument, argument) for argument in arguments]
@@ -265,7 +282,9 @@ def test_success_fits_the_schema(
     place: Place, before: Callable[[Place], None], arguments: tuple[str, ...], status: str
 ) -> None:
     before(place)
-    outcome = checked(call(*_filled(arguments, place), "--json"))
+    words = len((command_of(arguments) or "").split())
+    given = _filled(arguments, place)
+    outcome = checked(call(*given[:words], "--json", *given[words:]))
     assert outcome.exit_code == ExitCode.OK
     assert outcome.envelope["command"] == command_of(arguments)
     assert outcome.envelope["status"] == status
@@ -282,11 +301,17 @@ def test_an_error_of_any_command_fits_the_schema(place: Place, command: str) -> 
         "show-transaction": ["x"],
         "rollback": ["x"],
         "explain": ["x"],
+        "ingest": ["x"],
+        "watch": ["x"],
         "demo": ["--codex-home", str(place.root)],
     }
     given = _filled((*command.split(), *arguments.get(command, ())), place)
     outcome = checked(call(*given, "--json"))
-    ends = {"demo": ("demo_home_exists", 2), "completion": ("usage", 2)}
+    ends = {
+        "watch": ("package_not_found", 3),
+        "demo": ("demo_home_exists", 2),
+        "completion": ("usage", 2),
+    }
     if command.startswith("events ") and command != "events import":
         ends[command] = ("store_missing", 4)
     code, exit_code = ends.get(command, ("home_missing", 4))

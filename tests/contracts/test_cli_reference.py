@@ -63,6 +63,10 @@ OBJECTS = {
     "whole import": ("whole_import",),
     "totals": ("event_totals",),
     "edge of events": ("event_edge",),
+    "request totals": ("request_totals",),
+    "job": ("job",),
+    "running worker": ("running_worker",),
+    "ended worker": ("ended_worker",),
     "demo step": ("demo/properties/steps/items",),
 }
 """Each object of the page, and where in the envelope's schema its keys are."""

@@ -32,8 +32,9 @@ WHERE: dict[str, set[str]] = {
     "StoreError": {"exit 4", "warning"},
     "InterruptedTransactionError": {"exit 5"},
     "SessionError": {"session"},
+    "RequestError": {"frame", "item"},
     "Notice": {"warning"},
-    "Problem": {"exit 2", "exit 70", "exit 130"},
+    "Problem": {"exit 2", "exit 70", "exit 130", "worker"},
     "Verdict": {"session"},
     "SessionOutcome": {"session"},
     "SkillPlan": {"skill"},
@@ -234,4 +235,5 @@ def test_where_a_code_is_met(code: str, places: list[set[str]]) -> None:
 def test_exit_codes_told_are_those_of_the_program() -> None:
     told = {word for where, _, _ in table().values() for word in where.split("; ")}
     known = {f"exit {int(code)}" for code in errors.ExitCode if code > errors.ExitCode.PARTIAL}
-    assert told == {*known, "exit 130", "session", "skill", "warning", "problem"}
+    elsewhere = {"session", "skill", "warning", "problem", "frame", "item", "worker"}
+    assert told == {*known, "exit 130", *elsewhere}

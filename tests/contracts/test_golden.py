@@ -129,6 +129,9 @@ RUNS = (
     Run("events-graph", ("events graph --format mermaid",), TOLD[:1]),
     Run("events-index", ("events index", "events index"), TOLD),
     Run("events-rebuild", ("events rebuild",), TOLD),
+    Run("serve", ("serve",), (IMPORTED,)),
+    Run("ingest", ("ingest -- no-such-worker",)),
+    Run("watch", ("watch home",), (IMPORTED,)),
     Run("demo", ("demo",)),
     Run(
         "refusals",

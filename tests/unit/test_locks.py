@@ -344,3 +344,52 @@ def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", flock)
+
+
+AGAIN_AND_AGAIN = """
+import sys, time
+from pathlib import Path
+from codex_session_sync.locks import home_lock
+print("held", flush=True)
+until = time.monotonic() + float(sys.argv[2])
+while time.monotonic() < until:
+    with home_lock(Path(sys.argv[1]), "serve", 10.0):
+        time.sleep(0.1)
+"""
+
+
+def test_who_waits_for_the_import_service_gets_its_turn(sync_dir: Path) -> None:
+    """A service that takes the home again at once does not keep a sync waiting."""
+    variables = environment(sync_dir.parent.parent)
+    with holding(AGAIN_AND_AGAIN, sync_dir, "6", env=variables) as process:
+        for _ in range(8):
+            began = time.monotonic()
+            take(sync_dir)
+            assert time.monotonic() - began < 2
+        assert process.poll() is None
+        with holding(AGAIN_AND_AGAIN, sync_dir, "0.5", env=variables) as other:
+            assert other.wait(10) == 0  # two services take turns as well
+        process.kill()
+
+
+def test_a_service_that_is_killed_is_not_waited_for(sync_dir: Path) -> None:
+    variables = environment(sync_dir.parent.parent)
+    with holding(AGAIN_AND_AGAIN, sync_dir, "60", env=variables) as process:
+        time.sleep(0.3)
+        process.kill()
+        process.wait(10)
+        took = time.monotonic()
+        take(sync_dir)
+        assert time.monotonic() - took < 2
+
+
+def test_patience_has_an_end(sync_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "PATIENCE_S", 0.2)
+    hold = HOLD.replace('"sync"', '"serve"')
+    with holding(hold, sync_dir, env=environment(sync_dir.parent.parent)):
+        for patience in (0.0, 0.3):
+            began = time.monotonic()
+            with pytest.raises(HomeError) as caught, home_lock(sync_dir, "sync", patience):
+                pass
+            assert caught.value.code == "home_locked"
+            assert 0.15 < time.monotonic() - began < 5

@@ -38,6 +38,9 @@ COMMANDS = {
     "events graph": "events_graph",
     "events index": "events_index",
     "events rebuild": "events_rebuild",
+    "serve": "serve",
+    "ingest": "ingest",
+    "watch": "watch",
     "demo": "demo",
     "completion": "completion",
 }
@@ -67,6 +70,9 @@ PURPOSES = {
     "events graph": "Show what imports read, and lines of events.",
     "events index": "Bring the index of events up to date.",
     "events rebuild": "Make anew all that is derived from events.",
+    "serve": "Take sessions from another program.",
+    "ingest": "Start a worker and take what it finds.",
+    "watch": "Tell what changes in a folder, as a worker.",
     "demo": "Show the main job, in a home of its own.",
     "completion": "Print what a shell reads to complete words.",
 }

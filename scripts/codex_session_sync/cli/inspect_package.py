@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ..codex.capability import UNKNOWN, readable
+from ..governing import in_force, surroundings
 from ..journal.log import Journal
 from ..places.rules import Rules
 from ..plan import make_plan
@@ -32,7 +33,7 @@ from .options import (
     plan_problems,
     session_option,
 )
-from .placing import directories_data, in_force, placing_options, surroundings
+from .placing import directories_data, placing_options
 
 
 @click.command("inspect-package")

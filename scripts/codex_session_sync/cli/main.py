@@ -57,8 +57,9 @@ def run(arguments: Sequence[str], moment: datetime | None = None) -> int:
 
     ``moment`` is when ages count from, the present if it is not given.
     """
-    as_json = "--json" in arguments
-    name = command_of(arguments) or PROGRAM
+    own = arguments[: list(arguments).index("--")] if "--" in arguments else arguments
+    as_json = "--json" in own
+    name = command_of(own) or PROGRAM
     call = Call(arguments)
     try:
         outcome: Any = cli.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=call)
@@ -78,7 +79,7 @@ def run(arguments: Sequence[str], moment: datetime | None = None) -> int:
     except Exception as error:
         outcome = _failed(name, error)
     if not isinstance(outcome, Report):
-        return int(ExitCode.OK)
+        return outcome if isinstance(outcome, int) else int(ExitCode.OK)
     outcome = filled(outcome, call)
     try:
         _print(outcome, moment or datetime.now(UTC), as_json=as_json)

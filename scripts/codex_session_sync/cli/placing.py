@@ -10,17 +10,14 @@ from typing import Any
 
 import click
 
-from ..codex.home import CodexHome, configured_providers
-from ..following import UNKNOWN_HOME
-from ..journal.recalling import remembered_rules
+from ..codex.home import CodexHome
 from ..local import LocalSessions
 from ..model import Json, Plan
-from ..package.sessions import Package
 from ..places.directories import directories_json
 from ..places.evidence import Known, Proposer
 from ..places.git import Git, repository_key
-from ..places.rules import Rules, given_rules, rules_of
-from ..settling import Surroundings, directories
+from ..places.rules import Rules, given_rules
+from ..settling import directories
 
 Decorated = Callable[..., Any]
 
@@ -61,17 +58,6 @@ def placing_options(function: Decorated) -> Decorated:
     ):
         decorated = option(decorated)
     return decorated
-
-
-def in_force(given: Rules, package: Package, home: CodexHome) -> Rules:
-    """The rules for a package: those given, and those remembered of where it is from."""
-    known = remembered_rules(home.sync_dir, package.source_home or UNKNOWN_HOME)
-    return given.over(rules_of(known)) if known is not None else given
-
-
-def surroundings(rules: Rules, home: CodexHome) -> Surroundings:
-    """What a plan is made in. Raises HomeError ``config_invalid``."""
-    return Surroundings(rules.adaptation, configured_providers(home.path))
 
 
 def directories_data(plan: Plan, rules: Rules, home: CodexHome) -> list[Json]:

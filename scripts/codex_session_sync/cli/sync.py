@@ -15,6 +15,7 @@ from ..codex.client import find_codex
 from ..codex.home import CodexHome
 from ..errors import ExitCode, UsageError
 from ..excerpt import excerpt
+from ..governing import in_force, surroundings
 from ..identify import match_id
 from ..journal.log import Journal
 from ..local import LocalSessions
@@ -60,7 +61,7 @@ from .options import (
     session_option,
     skill_problems,
 )
-from .placing import in_force, placing_options, surroundings
+from .placing import placing_options
 from .verify import with_verification
 
 

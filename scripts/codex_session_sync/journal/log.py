@@ -176,12 +176,16 @@ class Journal:
                 hint=_BACKUP,
             )
 
-    def interrupted(self) -> list[str]:
+    def interrupted(self, ended: set[str] | None = None) -> list[str]:
         """The ids of transactions that did not end, newest first.
 
-        Of the others only the status is looked at, so that a long journal costs little.
+        Of the others only the status is looked at, so that a long journal costs little; nothing of
+        those that ``ended`` has, which gets what has ended.
         """
-        return [i for i in self.ids() if not _has_ended(self._root / i) and self.manifest(i)]
+        known = set() if ended is None else ended
+        new = [i for i in self.ids() if i not in known]
+        known.update(i for i in new if _has_ended(self._root / i))
+        return [i for i in new if i not in known and self.manifest(i)]
 
     def reopen(self, transaction_id: str) -> TransactionLog:
         """An interrupted transaction, to bring it to its end; its list ends with its last line."""

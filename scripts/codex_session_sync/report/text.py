@@ -15,6 +15,7 @@ from . import (
     lineage_text,
     pack_text,
     rebuild_index_text,
+    service_text,
     sessions_text,
     sidecars_text,
     summary_text,
@@ -34,7 +35,7 @@ _CLOSING = {
 _TOLD = {
     (command, "no_op")
     for command in (
-        *("adopt", "pack", "verify", "recover", "rollback"),
+        *("adopt", "pack", "verify", "recover", "rollback", "watch"),
         *sidecars_text.COMMANDS,
         *events_text.PAINTERS,
     )
@@ -162,6 +163,9 @@ _PAINTERS: dict[str, Callable[[Json, Screen], None]] = {
     "lineage": lineage_text.paint,
     "verify": verify_text.paint,
     "explain": explain_text.paint,
+    "serve": service_text.held,
+    "ingest": service_text.ingested,
+    "watch": service_text.watched,
     "demo": _demo,
     "completion": _completion,
     **dict.fromkeys(sidecars_text.COMMANDS, sidecars_text.changes),

@@ -10,7 +10,7 @@ import orjson
 from .. import validation
 from ..durable import sync_folder, write_atomic
 from ..errors import StoreError
-from ..locks import HOLDER, LOCK
+from ..locks import HOLDER, LOCK, TURN
 from ..regular import read_regular
 from .gate import gate
 from .place import FORMAT, HEAD, Store, not_writable, unreadable
@@ -87,7 +87,7 @@ def _require_empty(path: Path) -> None:
     """
     for left in path.glob(f".{HEAD}.*.tmp"):
         left.unlink()
-    others = {entry.name for entry in path.iterdir()} - {LOCK, f"{LOCK}.held", HOLDER}
+    others = {entry.name for entry in path.iterdir()} - {LOCK, f"{LOCK}.held", HOLDER, TURN}
     if others:
         raise StoreError(
             "store_not_empty",

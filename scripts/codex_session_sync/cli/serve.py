@@ -1,0 +1,200 @@
+"""``serve``: the import service, over stdin and stdout."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from ..codex.client import find_codex
+from ..codex.home import CodexHome
+from ..durable import not_writable, temporary_folder
+from ..errors import ExitCode, SyncError
+from ..places.rules import Rules
+from ..report.envelope import Report
+from ..service.frames import NO_FRAME, refusal
+from ..service.importing import Manner
+from ..service.jobs import jobs_in
+from ..service.limits import DEFAULT_SERVICE_LIMITS
+from ..service.serving import Service, conversation
+from ..service.speaking import Outbox, UnheardError
+from ..service.state import FOLDER, ServiceState, held_in, open_state
+from ..verdict import Choices, Collision, Diverged
+from .options import Decorated, choice_options, common, completing, execute_option, home_of
+from .placing import placing_options
+
+COMMAND = "serve"
+
+
+def importing_options(function: Decorated) -> Decorated:
+    """How requests are brought in: what ``serve`` and ``ingest`` share."""
+    for option in (
+        click.option("--no-prime", is_flag=True, help="Never start the installed Codex."),
+        click.option(
+            "--codex-bin",
+            metavar="FILE",
+            shell_complete=completing("files"),
+            help="The installed Codex, to make a missing database. Default: codex on PATH.",
+        ),
+        click.option(
+            "--packages-below",
+            "below",
+            multiple=True,
+            metavar="DIR",
+            type=click.Path(path_type=Path, exists=True, file_okay=False),
+            shell_complete=completing("folders"),
+            help="Packages that requests name must lie here; may be repeated. Default: anywhere.",
+        ),
+    ):
+        function = option(function)
+    return placing_options(choice_options(function))
+
+
+@click.command(COMMAND)
+@click.option("--stdio", is_flag=True, help="Read frames from stdin, answer on stdout.")
+@importing_options
+@execute_option
+@common
+def command(
+    stdio: bool,
+    on_diverged: Diverged,
+    on_collision: Collision,
+    given: Rules,
+    below: tuple[Path, ...],
+    codex_bin: str | None,
+    no_prime: bool,
+    do_it: bool,
+    codex_home: str | None,
+    as_json: bool,
+) -> Report:
+    """Take sessions from another program, frame by frame, until its end of stdin.
+
+    With --stdio stdout holds nothing but frames: references/import-service.md has them. Without
+    it, what the service holds for this home is told.
+
+    Without --execute requests are only planned. With --execute each of them writes what a sync of
+    its sessions writes, as a transaction of its own, and the service keeps its answers, chunks and
+    jobs in session-sync/service/ of the home.
+
+    \b
+    Examples:
+      codex-session-sync serve
+      codex-session-sync serve --stdio < frames.jsonl
+      codex-session-sync serve --stdio --execute
+
+    \b
+    Next:
+      codex-session-sync list-transactions  what the requests came to
+      codex-session-sync ingest -- WORKER   start and watch over the other program
+    """
+    del as_json
+    if not stdio:
+        return _overview(home_of(codex_home))
+    choices = Choices(on_diverged, on_collision)
+    out = Outbox(sys.stdout.buffer)
+    with ending(), redirect_stdout(sys.stderr):
+        try:
+            codex = None if no_prime else find_codex(codex_bin, os.environ)
+            manner = manner_of(COMMAND, home_of(codex_home), do_it, codex, choices, given, below)
+            with state_of(manner) as state:
+                code = _serve(Service(manner, state, DEFAULT_SERVICE_LIMITS, out), stdin())
+        except SyncError as error:
+            out.send(refusal(NO_FRAME, error))
+            code = int(error.exit_code)
+    raise click.exceptions.Exit(code)
+
+
+def manner_of(
+    name: str,
+    home: CodexHome,
+    writes: bool,
+    codex: Path | None,
+    choices: Choices,
+    given: Rules,
+    below: tuple[Path, ...],
+) -> Manner:
+    """How requests are brought in, by the options of a command."""
+    return Manner(
+        name,
+        home,
+        os.environ,
+        writes=writes,
+        codex=codex,
+        choices=choices,
+        given=given,
+        below=tuple(path.resolve() for path in below),
+        patience=DEFAULT_SERVICE_LIMITS.lock_seconds,
+    )
+
+
+@contextmanager
+def state_of(manner: Manner) -> Iterator[ServiceState]:
+    """Where the service keeps what it holds: in the home, or, where it only plans, nowhere for
+    long. Raises HomeError."""
+    with ExitStack() as stack:
+        if manner.writes:
+            folder = manner.home.sync_dir / FOLDER
+        else:
+            folder = stack.enter_context(temporary_folder()) / FOLDER
+        try:
+            state = stack.enter_context(open_state(folder))
+        except OSError as error:
+            raise not_writable(folder, error) from error
+        yield state
+
+
+def stdin() -> BinaryIO:
+    """What comes in, by a stream of its own: a thread waits at it when the process ends."""
+    try:
+        return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+    except (OSError, ValueError, AttributeError):
+        return sys.stdin.buffer
+
+
+def _serve(service: Service, stream: BinaryIO) -> int:
+    inbox = service.listen(stream)
+    with settling(service):
+        for _ in conversation(service, inbox, lambda: False):
+            pass
+    service.finish()
+    return int(ExitCode.PARTIAL if service.heard.failed else ExitCode.OK)
+
+
+@contextmanager
+def settling(service: Service) -> Iterator[None]:
+    """Have a service that a signal ends leave the home whole; further signals wait for that."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
+        service.settle()
+        raise
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Turn a signal, or a reader that went away, into an exit code without a report."""
+    try:
+        yield
+    except UnheardError:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+        raise click.exceptions.Exit(128 + 13) from None
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(128 + 2) from None
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+        raise click.exceptions.Exit(code) from None
+
+
+def _overview(home: CodexHome) -> Report:
+    """What the service holds for a home; nothing is written."""
+    folder = home.sync_dir / FOLDER
+    return Report(COMMAND, "ok", {"jobs": jobs_in(folder), **held_in(folder)})

@@ -1,0 +1,1 @@
+"""The import service: other programs hand sessions over, frame by frame."""

@@ -1,0 +1,212 @@
+"""The worker that ships with the program: it tells the service what changed in a folder.
+
+One request is under way at a time, so that a tail stays in order. What was not answered is sent
+again under its key; what failed and may come right is asked for again under another one, later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+import orjson
+
+from .. import __version__
+from ..model import Json
+from .frames import PROTOCOL
+from .inbox import Inbox
+from .speaking import Outbox
+from .watching import Folder, Wish
+
+TRIES = 6
+AGAIN_S = 120.0
+"""A request that nothing is heard of for so long is sent again."""
+
+LONGEST_WAIT_S = 60.0
+_LOOK_S = 0.1
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A request under way."""
+
+    wish: Wish
+    frame: Json
+    attempt: int
+    sent: float
+
+
+@dataclass(slots=True)
+class Reporter:
+    """Tells what changes in a folder. ``every``: seconds between looks at it."""
+
+    folder: Folder
+    inbox: Inbox
+    out: Outbox
+    every: float
+    source: str = ""
+    mode: str = ""
+    run_id: str = ""
+    _seq: int = 0
+    _pending: _Pending | None = None
+    _wishes: deque[Wish] = field(default_factory=deque)
+    _later: dict[str, tuple[float, int, Wish]] = field(default_factory=dict)
+    _looked: float = 0.0
+    _since: float | None = None
+    _stopping: bool = False
+
+    def run(self) -> None:
+        """Work from when it is told to begin until all is told, or it is to stop."""
+        if not self._begun():
+            return
+        while not (self._stopping and self._pending is None):
+            self._hear(self.inbox.take(_LOOK_S))
+            if self.inbox.ended:
+                return
+            if self._stopping:
+                continue
+            self._look()
+            self._ask()
+            if self.mode == "backfill" and self._idle():
+                break
+        self._say("run.complete", {})
+        self._last_word()
+
+    def tell_all(self, source: str, mode: str, run_id: str) -> None:
+        """Tell everything that there is, wait for no answer, and end."""
+        self.source, self.mode, self.run_id = source, mode, run_id
+        for wish in self.folder.changed(settled=False):
+            self._send(wish, 1)
+        self._pending = None
+        self._say("run.complete", {})
+
+    def _begun(self) -> bool:
+        """Wait to be told to begin."""
+        while not self.inbox.ended:
+            line = self.inbox.take(_LOOK_S)
+            frame = _frame(line.data) if line is not None and line.data is not None else None
+            if frame is not None and frame["type"] == "run.start":
+                payload = frame.get("payload") or {}
+                self.source = str(payload.get("source") or "watch")
+                self.mode = str(payload.get("mode") or "tail")
+                self.run_id = str(frame.get("runId"))
+                return True
+        return False
+
+    def _look(self) -> None:
+        """See what changed, if it is time; in a tail only what nobody is writing to."""
+        now = time.monotonic()
+        for name, (when, attempt, wish) in list(self._later.items()):
+            if now >= when and self._pending is None:
+                del self._later[name]
+                self._send(wish, attempt)
+        if self._wishes or self._pending or now - self._looked < self.every:
+            return
+        first = not self._looked
+        self._looked = now
+        try:
+            found = self.folder.changed(settled=self.mode == "tail" and not first)
+        except OSError as error:
+            code = {"code": "package_unreadable", "message": error.strerror or "it cannot be read"}
+            self._say("run.error", {**code, "retryable": True})
+            return
+        asked = {name for _, _, wish in self._later.values() for name in wish.states}
+        self._wishes += (wish for wish in found if asked.isdisjoint(wish.states))
+        self._since = now if self.folder.behind and self._since is None else self._since
+        if not self.folder.behind:
+            self._since = None
+
+    def _ask(self) -> None:
+        """Send the next request, or the one again that nothing was heard of."""
+        pending, now = self._pending, time.monotonic()
+        if pending is not None:
+            if now - max(pending.sent, self.inbox.heard) > AGAIN_S:
+                pending.sent = now
+                self.out.send(pending.frame)
+        elif self._wishes:
+            self._send(self._wishes.popleft(), 1)
+
+    def _send(self, wish: Wish, attempt: int) -> None:
+        self._seq += 1
+        frame = {
+            "type": "import.batch",
+            "runId": self.run_id,
+            "seq": self._seq,
+            "payload": {
+                "idempotencyKey": wish.key(self.source, attempt),
+                "source": self.source,
+                "mode": self.mode,
+                "items": [wish.item],
+            },
+        }
+        self._pending = _Pending(wish, frame, attempt, time.monotonic())
+        self.out.send(frame)
+
+    def _hear(self, line: object) -> None:
+        data = getattr(line, "data", None)
+        frame = _frame(data) if data is not None else None
+        if frame is None:
+            return
+        payload = frame.get("payload") or {}
+        match frame["type"]:
+            case "health.probe":
+                self._say("health.status", self._status())
+            case "run.stop":
+                self._stopping = True
+            case "import.result" if self._is_answer(frame):
+                self._ended(retry=any(item.get("retryable") for item in payload["items"]))
+            case "run.error" if self._is_answer(frame):
+                self._ended(retry=bool(payload.get("retryable")))
+
+    def _is_answer(self, frame: Json) -> bool:
+        return self._pending is not None and frame.get("seq") == self._pending.frame["seq"]
+
+    def _ended(self, *, retry: bool) -> None:
+        """A request was answered: it is done, or comes again later."""
+        pending, self._pending = self._pending, None
+        assert pending is not None
+        wish, attempt = pending.wish, pending.attempt
+        if retry and attempt < TRIES:
+            # A refusal is not kept under its key, an answer is.
+            wait = min(self.every * 2**attempt, LONGEST_WAIT_S)
+            name = next(iter(wish.states))
+            self._later[name] = (time.monotonic() + wait, attempt + 1, wish)
+            return
+        self.folder.settle(wish)
+
+    def _idle(self) -> bool:
+        """Whether all that was seen is told and answered."""
+        return bool(self._looked) and not (self._pending or self._wishes or self._later)
+
+    def _status(self) -> Json:
+        lag = 0.0 if self._since is None else time.monotonic() - self._since
+        state = "idle" if self._pending is None else "working"
+        return {
+            "state": state,
+            "protocol": PROTOCOL,
+            "version": __version__,
+            "lagSeconds": round(lag, 3),
+            "waitingFrames": len(self._wishes),
+        }
+
+    def _last_word(self) -> None:
+        """Wait for the answer to the end of the run, as long as there may be one."""
+        until = time.monotonic() + AGAIN_S
+        while not self.inbox.ended and time.monotonic() < until:
+            line = self.inbox.take(_LOOK_S)
+            frame = _frame(line.data) if line is not None and line.data is not None else None
+            if frame is not None and frame["type"] == "run.complete":
+                return
+
+    def _say(self, kind: str, payload: Json) -> None:
+        self.out.send({"type": kind, "runId": self.run_id, "payload": payload})
+
+
+def _frame(data: bytes) -> Json | None:
+    """A line as a frame; what is none is passed over."""
+    try:
+        found = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("type"), str) else None

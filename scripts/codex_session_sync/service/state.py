@@ -1,0 +1,125 @@
+"""Where the service keeps what must outlive it, and which processes are at it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+from filelock import FileLock, Timeout
+
+from ..model import Json
+from ..regular import read_regular
+
+FOLDER = "service"
+"""Below ``session-sync/`` of the home."""
+
+LOCK = "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """The folder of the service in a home, and what of it is this process's own."""
+
+    folder: Path
+    instance: str
+
+    @property
+    def keys(self) -> Path:
+        """Answers, by idempotency key."""
+        return self.folder / "keys"
+
+    @property
+    def uploads(self) -> Path:
+        """Chunks that wait for the rest of their session."""
+        return self.folder / "uploads"
+
+    @property
+    def jobs(self) -> Path:
+        """Jobs, one file each."""
+        return self.folder / "jobs"
+
+    @property
+    def database(self) -> Path:
+        """What is looked up of jobs; made anew from their files if it is lost."""
+        return self.folder / "jobs.sqlite3"
+
+    @property
+    def logs(self) -> Path:
+        """What workers said on stderr, and where defects struck."""
+        return self.folder / "logs"
+
+    @property
+    def workers(self) -> Path:
+        """What ``ingest`` tells of its worker while it runs."""
+        return self.folder / "workers"
+
+    @property
+    def own(self) -> Path:
+        """The folder that goes with this process."""
+        return self.folder / "instances" / self.instance
+
+    def lives(self, instance: str) -> bool:
+        """Whether another process of the service is at work."""
+        if instance == self.instance:
+            return True
+        folder = self.folder / "instances" / instance
+        if not folder.is_dir():
+            return False
+        lock = FileLock(folder / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            return True
+        except OSError:
+            return False
+        lock.release()
+        return False
+
+
+@contextmanager
+def open_state(folder: Path) -> Iterator[ServiceState]:
+    """The state in a folder, which is made; what processes that were killed left goes.
+
+    Raises OSError.
+    """
+    for name in ("keys", "uploads", "jobs", "logs", "workers", "instances"):
+        (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    state = ServiceState(folder, f"{os.getpid()}-{secrets.token_hex(4)}")
+    state.own.mkdir(mode=0o700)
+    lock = FileLock(state.own / LOCK, timeout=0)
+    lock.acquire()
+    try:
+        for other in (folder / "instances").iterdir():
+            if not state.lives(other.name):
+                shutil.rmtree(other, ignore_errors=True)
+        yield state
+    finally:
+        with suppress(OSError):
+            lock.release()
+        shutil.rmtree(state.own, ignore_errors=True)
+
+
+def moment() -> str:
+    """The present, as documents of the service have times."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def held_in(folder: Path) -> Json:
+    """What a folder of the service holds beside jobs, told without touching it."""
+    workers = []
+    for path in sorted(folder.glob("workers/*.json")):
+        with suppress(OSError, ValueError):
+            workers.append(orjson.loads(read_regular(path)))
+    return {
+        "answers": sum(1 for _ in folder.glob("keys/??/*.json")),
+        "uploads": sum(1 for _ in folder.glob("uploads/*/upload.json")),
+        "upload_bytes": sum(path.stat().st_size for path in folder.glob("uploads/*/*.part")),
+        "workers": workers,
+    }

@@ -1,0 +1,387 @@
+"""Sessions that come in chunks: staged on disk, put together, verified.
+
+What the chunks of an upload hold, one behind the other, is a stream of gzip or zstd; it may be
+compressed as a whole and cut, or chunk by chunk. Decompressed it is the session's records as JSON
+Lines.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import shutil
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import zstandard
+
+from .. import validation
+from ..codex.rollout import MAX_LINE_BYTES
+from ..durable import sync_folder, write_atomic
+from ..errors import RequestError
+from ..model import Json
+from ..regular import read_regular
+from .keys import payload_mismatch, require_same_sender
+from .limits import ServiceLimits
+
+SCHEMA = "codex-session-sync/service-upload/1"
+HEAD = "upload.json"
+
+SHA256 = "sha256:"
+"""What a fingerprint begins with that is the digest of the session's JSON Lines."""
+
+_PART_BYTES = 1 << 20
+_FEED_BYTES = 1 << 10
+"""Bytes of zstd data taken at a time: four of them can stand for 128 KiB, so 32 MiB at most."""
+
+_AGAIN = "drop the upload and send all of it again, under a new uploadId"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """How much of an upload is here; ``head`` is what its first chunk said of it."""
+
+    head: Json
+    received: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether all chunks are here."""
+        return self.received == int(self.head["chunkTotal"])
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """An upload put together: its JSON Lines, their digest, the first record."""
+
+    lines: Path
+    sha256: str
+    first: Json
+
+
+def head_of(payload: Json) -> Json:
+    """What all chunks of an upload say alike."""
+    found = {k: payload[k] for k in ("uploadId", "idempotencyKey", "source", "mode")}
+    more = {k: payload[k] for k in ("chunkTotal", "encoding", "item")}
+    return {"schema": SCHEMA, **found, "sourceHome": payload.get("sourceHome"), **more}
+
+
+def data_of(payload: Json) -> bytes:
+    """The bytes of a chunk. Raises RequestError ``chunk_payload_decode_failed``."""
+    try:
+        return base64.b64decode(payload["data"], validate=True)
+    except (binascii.Error, ValueError):
+        raise decode_failed("a chunk is no base64") from None
+
+
+def short_digest(data: bytes) -> str:
+    """What tells a chunk from another one of the same place."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def require_same_head(known: Json, head: Json) -> None:
+    """Raise RequestError unless a chunk says of its upload what the first one said.
+
+    The codes are those of ``references/codes.md`` that begin with ``chunk_`` and end with
+    ``_mismatch``, and ``idempotency_key_source_mismatch``.
+    """
+    if known["idempotencyKey"] == head["idempotencyKey"] and known["mode"] == head["mode"]:
+        require_same_sender(known, head["source"], head["mode"])
+    if known["chunkTotal"] != head["chunkTotal"]:
+        raise RequestError(
+            "chunk_total_mismatch",
+            f"the upload has {known['chunkTotal']} chunks, as its first one said",
+            hint=_AGAIN,
+        )
+    if known["mode"] != head["mode"]:
+        raise RequestError(
+            "chunk_mode_mismatch", "the upload was begun in another mode", hint=_AGAIN
+        )
+    if known["idempotencyKey"] != head["idempotencyKey"]:
+        raise RequestError(
+            "chunk_idempotency_key_mismatch",
+            "the upload was begun with another idempotency key",
+            hint=_AGAIN,
+        )
+    if known["encoding"] != head["encoding"]:
+        raise RequestError(
+            "chunk_encoding_mismatch", "the upload was begun in another encoding", hint=_AGAIN
+        )
+    require_same_item(known["item"], head["item"])
+
+
+def require_same_item(known: Json, item: Json) -> None:
+    """Raise RequestError unless a chunk is of the same session as the upload."""
+    if known["sourceProvider"] != item["sourceProvider"]:
+        raise RequestError(
+            "chunk_item_source_provider_mismatch",
+            "the upload is of a session of another provider",
+            hint=_AGAIN,
+        )
+    if known["sourceSessionId"] != item["sourceSessionId"]:
+        raise other_session()
+    if known["sourceSessionFingerprint"] != item["sourceSessionFingerprint"]:
+        raise other_fingerprint()
+
+
+def other_session() -> RequestError:
+    """``chunk_item_source_session_id_mismatch``: an upload is not of the session that it names."""
+    return RequestError(
+        "chunk_item_source_session_id_mismatch",
+        "the upload is of another session than the chunk names",
+        hint=_AGAIN,
+    )
+
+
+def other_fingerprint() -> RequestError:
+    """``chunk_item_source_session_fingerprint_mismatch``: the session is not in that state."""
+    return RequestError(
+        "chunk_item_source_session_fingerprint_mismatch",
+        "the upload is of another state of the session than the fingerprint says",
+        hint=_AGAIN,
+    )
+
+
+def decode_failed(what: str) -> RequestError:
+    """``chunk_payload_decode_failed``: chunks are not what their encoding says."""
+    return RequestError(
+        "chunk_payload_decode_failed", f"the upload is damaged: {what}", hint=_AGAIN
+    )
+
+
+def json_invalid(what: str) -> RequestError:
+    """``chunk_payload_json_invalid``: an upload does not hold records as JSON Lines."""
+    return RequestError(
+        "chunk_payload_json_invalid",
+        f"the upload does not hold records: {what}",
+        hint="each line of it is a JSON object, the first one the session_meta",
+    )
+
+
+@dataclass(slots=True)
+class Uploads:
+    """The uploads of one folder. ``_parts``: the bytes of each chunk, by upload and place."""
+
+    folder: Path
+    limits: ServiceLimits
+    _parts: dict[str, dict[int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for path in self.folder.iterdir():
+            if self._head(path) is None:
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                self._parts[path.name] = _parts_in(path)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def known(self, upload_id: str) -> Json | None:
+        """What the first chunk of an upload said; None if there is none of it."""
+        return self._head(self._place(upload_id))
+
+    def receive(self, payload: Json) -> Received:
+        """Stage a chunk, durably; one that is here already changes nothing.
+
+        Raises RequestError: what ``require_same_head`` raises, ``chunk_index_out_of_range``,
+        ``chunk_payload_decode_failed``, ``idempotency_key_payload_mismatch``, ``upload_limit``,
+        ``upload_too_large``; OSError.
+        """
+        head, place = head_of(payload), self._place(payload["uploadId"])
+        known = self._head(place)
+        if known is not None:
+            require_same_head(known, head)
+        index, total = payload["chunkIndex"], payload["chunkTotal"]
+        if not 0 <= index < total:
+            raise RequestError(
+                "chunk_index_out_of_range",
+                f"there is no chunk {index} of {total}",
+                hint="count chunks from 0 to chunkTotal - 1",
+            )
+        data = data_of(payload)
+        self._require_room(total, len(data), new=known is None)
+        if known is None:
+            place.mkdir(mode=0o700, exist_ok=True)
+            write_atomic(place / HEAD, orjson.dumps(head))
+            sync_folder(self.folder)
+        parts = self._parts.setdefault(place.name, _parts_in(place))
+        part = place / f"{index:06d}.part"
+        if index not in parts:
+            write_atomic(part, data)
+            parts[index] = len(data)
+        elif parts[index] != len(data) or read_regular(part) != data:
+            raise payload_mismatch()
+        return Received(known or head, len(parts))
+
+    def digests(self, upload_id: str) -> list[str]:
+        """Short digests of an upload's chunks, in order."""
+        place = self._place(upload_id)
+        return [short_digest(read_regular(path)) for path in sorted(place.glob("*.part"))]
+
+    def assemble(self, upload_id: str, target: Path) -> Assembled:
+        """Write the JSON Lines of a whole upload to a file.
+
+        Raises RequestError: ``chunk_payload_decode_failed``, ``chunk_payload_json_invalid``,
+        ``upload_too_large``, ``chunk_item_source_session_fingerprint_mismatch``; OSError.
+        """
+        place = self._place(upload_id)
+        head = self._head(place)
+        assert head is not None
+        parts = (read_regular(path) for path in sorted(place.glob("*.part")))
+        lines = _Lines()
+        taken = 0
+        with target.open("wb") as stream:
+            for piece in _decompressed(parts, head["encoding"], self.limits):
+                taken += len(piece)
+                if taken > self.limits.session_bytes:
+                    raise _too_large(f"it comes to more than {self.limits.session_bytes} bytes")
+                stream.write(piece)
+                lines.feed(piece)
+        first = lines.end()
+        fingerprint = head["item"]["sourceSessionFingerprint"]
+        if fingerprint.startswith(SHA256) and fingerprint != SHA256 + lines.sha256:
+            raise other_fingerprint()
+        return Assembled(target, lines.sha256, first)
+
+    def drop(self, upload_id: str) -> None:
+        """Forget an upload; nothing if there is none."""
+        place = self._place(upload_id)
+        self._parts.pop(place.name, None)
+        shutil.rmtree(place, ignore_errors=True)
+
+    def expire(self) -> int:
+        """Drop the uploads that have had no new chunk for too long; how many."""
+        before = time.time() - self.limits.upload_seconds
+        old = [path for path in self.folder.iterdir() if path.stat().st_mtime < before]
+        for path in old:
+            self._parts.pop(path.name, None)
+            shutil.rmtree(path, ignore_errors=True)
+        return len(old)
+
+    def _require_room(self, total: int, size: int, *, new: bool) -> None:
+        limits = self.limits
+        if total > limits.upload_chunks:
+            raise _too_large(f"it has more than {limits.upload_chunks} chunks")
+        held = sum(sum(parts.values()) for parts in self._parts.values())
+        if (new and len(self._parts) >= limits.uploads) or held + size > limits.upload_bytes:
+            raise RequestError(
+                "upload_limit",
+                f"there are {len(self._parts)} open uploads with {held} bytes, which is the most",
+                hint="end one of them first; those without a new chunk go after "
+                f"{limits.upload_seconds // 3600} hours",
+            )
+
+    def _place(self, upload_id: str) -> Path:
+        name = hashlib.sha256(upload_id.encode("utf-8", "surrogatepass")).hexdigest()[:40]
+        return self.folder / name
+
+    def _head(self, place: Path) -> Json | None:
+        try:
+            found = orjson.loads(read_regular(place / HEAD))
+        except (OSError, orjson.JSONDecodeError):
+            return None
+        return found if validation.fits("service_upload", found) else None
+
+
+class _Lines:
+    """JSON Lines as they come by: judged, digested, the first one kept."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._rest = bytearray()
+        self._first: Json | None = None
+
+    @property
+    def sha256(self) -> str:
+        """The digest of all that came, in hex."""
+        return self._digest.hexdigest()
+
+    def feed(self, data: bytes) -> None:
+        """Take more. Raises RequestError ``chunk_payload_json_invalid``."""
+        self._digest.update(data)
+        whole, newline, rest = data.rpartition(b"\n")
+        if newline:
+            for line in (bytes(self._rest) + whole).split(b"\n"):
+                self._judge(line)
+            self._rest = bytearray(rest)
+        else:
+            self._rest += rest
+        if len(self._rest) > MAX_LINE_BYTES:
+            raise json_invalid(f"a line is longer than {MAX_LINE_BYTES} bytes")
+
+    def end(self) -> Json:
+        """The first record. Raises RequestError ``chunk_payload_json_invalid``."""
+        self._judge(bytes(self._rest))
+        if self._first is None:
+            raise json_invalid("it is empty")
+        return self._first
+
+    def _judge(self, line: bytes) -> None:
+        if not line.strip():
+            return
+        try:
+            record: Any = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            raise json_invalid("a line is no JSON") from None
+        if not isinstance(record, dict):
+            raise json_invalid("a line is no JSON object")
+        if self._first is None:
+            self._first = record
+
+
+def _parts_in(place: Path) -> dict[int, int]:
+    """The places and sizes of the chunks in a folder."""
+    return {int(path.stem): path.stat().st_size for path in place.glob("[0-9]*.part")}
+
+
+def _decompressed(parts: Iterator[bytes], encoding: str, limits: ServiceLimits) -> Iterator[bytes]:
+    """What a stream in parts holds. Raises RequestError ``chunk_payload_decode_failed``."""
+    try:
+        yield from _gunzip(parts) if encoding.startswith("gzip") else _unzstd(parts, limits)
+    except (zlib.error, zstandard.ZstdError):
+        raise decode_failed(f"it is no {encoding.partition('+')[0]}") from None
+
+
+def _gunzip(parts: Iterator[bytes]) -> Iterator[bytes]:
+    member = None
+    for part in parts:
+        data = part
+        while data:
+            member = member or zlib.decompressobj(zlib.MAX_WBITS | 16)
+            yield member.decompress(data, _PART_BYTES)
+            data = member.unconsumed_tail or member.unused_data
+            if member.eof:
+                member = None
+    while member is not None and (piece := member.decompress(b"", _PART_BYTES)):
+        yield piece
+    if member is not None and not member.eof:
+        raise decode_failed("it ends within its gzip data")
+
+
+def _unzstd(parts: Iterator[bytes], limits: ServiceLimits) -> Iterator[bytes]:
+    library = zstandard.ZstdDecompressor(max_window_size=limits.window_bytes)
+    frame = None
+    for part in parts:
+        for start in range(0, len(part), _FEED_BYTES):
+            data = part[start : start + _FEED_BYTES]
+            while data:
+                frame = frame or library.decompressobj()
+                yield frame.decompress(data)
+                data = frame.unused_data
+                frame = None if frame.eof else frame
+    if frame is not None:
+        raise decode_failed("it ends within its zstd data")
+
+
+def _too_large(what: str) -> RequestError:
+    return RequestError(
+        "upload_too_large",
+        f"the upload is too large: {what}",
+        hint="have it packed, `codex-session-sync pack -o FILE --session ID`, and name the package",
+    )

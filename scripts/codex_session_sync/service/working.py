@@ -1,0 +1,104 @@
+"""Doing jobs, a part at a time, between the frames."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from ..errors import HomeError, InterruptedTransactionError
+from ..model import Json
+from .frames import RETRYABLE, Frame, answer
+from .importing import Importer, added
+from .jobs import Jobs
+from .keys import Asked, Keys, digest
+from .speaking import Heard, telling
+
+SLICE_ITEMS = 64
+JOB_TRIES = 5
+
+
+class JobWorker:
+    """Does the requests that are queued, one after the other."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        keys: Keys,
+        importer: Importer,
+        heard: Heard,
+        send: Callable[[Json], None],
+    ) -> None:
+        self._jobs = jobs
+        self._keys = keys
+        self._importer = importer
+        self._heard = heard
+        self._send = send
+        self._job: str | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether no job was begun that has not ended."""
+        return self._job is None
+
+    def work(self) -> bool:
+        """Do the next part of a job; whether there was one."""
+        if self._job is None:
+            claimed = self._jobs.claim()
+            self._job = claimed["jobId"] if claimed else None
+        if self._job is None:
+            return False
+        job = self._jobs.get(self._job)
+        if job["status"] != "running":
+            self._ended(job)
+            return True
+        try:
+            self._slice(job)
+        except (HomeError, InterruptedTransactionError) as error:
+            self._put_off(job, error.code)
+        except (OSError, ValueError):
+            self._put_off(job, "system_error")
+        return True
+
+    def _slice(self, job: Json) -> None:
+        """Bring in the next items of a job; each part has a key of its own."""
+        payload = self._jobs.payload(job["jobId"])
+        done = job["statistics"]["done"]
+        items = payload["items"][done : done + SLICE_ITEMS]
+        key = f"{job['jobId']}/{done}"
+        asked = Asked(key, job["source"], job["mode"], digest({"items": items}))
+        frame = Frame("job", self._jobs.run_of(job["jobId"]))
+        result = self._keys.answered(asked)
+        if result is None:
+            self._importer.scratch.mkdir(exist_ok=True)
+            told = telling(self._send, frame, jobId=job["jobId"])
+            result = self._importer.run(asked, items, payload.get("sourceHome"), told)
+            result["items"] = [{**i, "index": i["index"] + done} for i in result["items"]]
+            self._keys.keep(asked, result)
+        self._heard.answered(frame.run_id, result)
+        self._send(answer(frame, "import.result", result))
+        statistics = {
+            "items": len(payload["items"]),
+            "done": done + len(items),
+            "totals": added(job["statistics"]["totals"], result["totals"]),
+        }
+        job = self._jobs.change(job["jobId"], statistics=statistics, attempts=1)
+        if statistics["done"] >= statistics["items"]:
+            self._ended(self._jobs.end(job["jobId"], "completed"))
+        else:
+            told_of = {"phase": "job", "jobId": job["jobId"], "statistics": statistics}
+            self._send(answer(frame, "run.progress", told_of))
+
+    def _put_off(self, job: Json, code: str) -> None:
+        """Leave a job whose home cannot be used now for later, a few times."""
+        if code in RETRYABLE and job["attempts"] < JOB_TRIES:
+            self._jobs.change(job["jobId"], attempts=job["attempts"] + 1)
+            time.sleep(min(0.1 * 2 ** job["attempts"], 2.0))
+            return
+        self._heard.refused += 1
+        self._ended(self._jobs.end(job["jobId"], "failed", code))
+
+    def _ended(self, job: Json) -> None:
+        self._job = None
+        payload = {"job": job, "totals": job["statistics"]["totals"]}
+        frame = Frame("job", self._jobs.run_of(job["jobId"]))
+        self._send(answer(frame, "run.complete", payload))

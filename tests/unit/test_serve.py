@@ -126,7 +126,7 @@ def test_a_fast_program_waits_for_a_slow_service(place: Path) -> None:
         def flood() -> None:
             nonlocal sent
             assert spoken.process.stdin is not None
-            for number in range(400):
+            for number in range(60):
                 data = request.replace(b'"k"', f'"{number}"'.encode())
                 spoken.process.stdin.write(data)
                 sent += len(data)
@@ -150,7 +150,7 @@ def test_a_fast_program_waits_for_a_slow_service(place: Path) -> None:
         writer.join()
         assert len(request) > 1_000_000
         assert answer["payload"]["waitingBytes"] <= 32 << 20
-        assert answer["payload"]["waitingFrames"] > 10
+        assert answer["payload"]["waitingFrames"] > 5
         assert peak < 170, f"{peak} MB"
         spoken.kill()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import uuid
@@ -14,18 +13,14 @@ from typing import Any, Literal
 
 import click
 
-from ..codex.client import find_codex
 from ..errors import ExitCode, HomeError, RequestError
-from ..places.rules import Rules
 from ..report.envelope import Problem, Report, Status
-from ..service.importing import RESULTS
+from ..service.importing import RESULTS, Manner
 from ..service.limits import DEFAULT_SERVICE_LIMITS
 from ..service.serving import Service
 from ..service.speaking import Outbox
 from ..service.supervising import Care, Ended, Supervisor
-from ..verdict import Choices, Collision, Diverged
-from .options import common, execute_option, home_of
-from .serve import importing_options, manner_of, settling, state_of
+from .serve import importing_options, settling, state_of
 
 COMMAND = "ingest"
 BACKFILL_RESTARTS = 5
@@ -75,9 +70,7 @@ _STATUS_OF_JOB = {
     metavar="SECONDS",
     help="What it has to end in when it is told to.",
 )
-@importing_options
-@execute_option
-@common
+@importing_options(COMMAND)
 def command(
     worker: tuple[str, ...],
     source: str | None,
@@ -85,14 +78,7 @@ def command(
     restarts: int | None,
     silence: float,
     stop: float,
-    on_diverged: Diverged,
-    on_collision: Collision,
-    given: Rules,
-    below: tuple[Path, ...],
-    codex_bin: str | None,
-    no_prime: bool,
-    do_it: bool,
-    codex_home: str | None,
+    manner: Callable[[], Manner],
     as_json: bool,
 ) -> Report:
     """Start WORKER, a program that emits sessions as frames, and bring in what it emits.
@@ -114,19 +100,18 @@ def command(
       codex-session-sync list-transactions  what the requests came to
     """
     del as_json
-    codex = None if no_prime else find_codex(codex_bin, os.environ)
-    choices = Choices(on_diverged, on_collision)
-    manner = manner_of(COMMAND, home_of(codex_home), do_it, codex, choices, given, below)
-    limits = DEFAULT_SERVICE_LIMITS
-    with state_of(manner) as state:
-        service = Service(manner, state, limits, Outbox(sys.stderr.buffer))
+    how, limits = manner(), DEFAULT_SERVICE_LIMITS
+    with state_of(how) as state:
+        service = Service(how, state, limits, Outbox(sys.stderr.buffer))
         name = source or Path(worker[0]).stem or "worker"
         if restarts is None and mode == "backfill":
             restarts = BACKFILL_RESTARTS
         care = Care(probe=min(10.0, silence / 3), silence=silence, stop=stop, restarts=restarts)
         run_id = uuid.uuid4().hex
         service.source = name
-        supervisor = Supervisor(service, state, worker, name, mode, not do_it, run_id, care, limits)
+        supervisor = Supervisor(
+            service, state, worker, name, mode, not how.writes, run_id, care, limits
+        )
         if mode == "backfill":
             supervisor.job_id = _begun(service, name, run_id)
         ended: Ended = "failed"

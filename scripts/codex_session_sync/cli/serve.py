@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from functools import wraps
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
@@ -32,8 +33,47 @@ from .placing import placing_options
 COMMAND = "serve"
 
 
-def importing_options(function: Decorated) -> Decorated:
-    """How requests are brought in: what ``serve`` and ``ingest`` share."""
+def importing_options(name: str) -> Callable[[Decorated], Decorated]:
+    """How the command of this name brings requests in: what ``serve`` and ``ingest`` share.
+
+    It is passed on as ``manner``, a function that gives it and raises HomeError, UsageError.
+    """
+
+    def decorate(function: Decorated) -> Decorated:
+        @wraps(function)
+        def gathered(
+            *arguments: Any,
+            given: Rules,
+            on_diverged: Diverged,
+            on_collision: Collision,
+            below: tuple[Path, ...],
+            codex_bin: str | None,
+            no_prime: bool,
+            do_it: bool,
+            codex_home: str | None,
+            **options: Any,
+        ) -> Any:
+            def manner() -> Manner:
+                return Manner(
+                    name,
+                    home_of(codex_home),
+                    os.environ,
+                    writes=do_it,
+                    codex=None if no_prime else find_codex(codex_bin, os.environ),
+                    choices=Choices(on_diverged, on_collision),
+                    given=given,
+                    below=tuple(path.resolve() for path in below),
+                    patience=DEFAULT_SERVICE_LIMITS.lock_seconds,
+                )
+
+            return function(*arguments, manner=manner, **options)
+
+        return placing_options(choice_options(_own_options(execute_option(common(gathered)))))
+
+    return decorate
+
+
+def _own_options(function: Decorated) -> Decorated:
     for option in (
         click.option("--no-prime", is_flag=True, help="Never start the installed Codex."),
         click.option(
@@ -53,26 +93,13 @@ def importing_options(function: Decorated) -> Decorated:
         ),
     ):
         function = option(function)
-    return placing_options(choice_options(function))
+    return function
 
 
 @click.command(COMMAND)
 @click.option("--stdio", is_flag=True, help="Read frames from stdin, answer on stdout.")
-@importing_options
-@execute_option
-@common
-def command(
-    stdio: bool,
-    on_diverged: Diverged,
-    on_collision: Collision,
-    given: Rules,
-    below: tuple[Path, ...],
-    codex_bin: str | None,
-    no_prime: bool,
-    do_it: bool,
-    codex_home: str | None,
-    as_json: bool,
-) -> Report:
+@importing_options(COMMAND)
+def command(stdio: bool, manner: Callable[[], Manner], as_json: bool) -> Report:
     """Take sessions from another program, frame by frame, until its end of stdin.
 
     With --stdio stdout holds nothing but frames: references/import-service.md has them. Without
@@ -95,42 +122,17 @@ def command(
     """
     del as_json
     if not stdio:
-        return _overview(home_of(codex_home))
-    choices = Choices(on_diverged, on_collision)
+        return _overview(manner().home)
     out = Outbox(sys.stdout.buffer)
     with ending(), redirect_stdout(sys.stderr):
         try:
-            codex = None if no_prime else find_codex(codex_bin, os.environ)
-            manner = manner_of(COMMAND, home_of(codex_home), do_it, codex, choices, given, below)
-            with state_of(manner) as state:
-                code = _serve(Service(manner, state, DEFAULT_SERVICE_LIMITS, out), stdin())
+            how = manner()
+            with state_of(how) as state:
+                code = _serve(Service(how, state, DEFAULT_SERVICE_LIMITS, out), stdin())
         except SyncError as error:
             out.send(refusal(NO_FRAME, error))
             code = int(error.exit_code)
     raise click.exceptions.Exit(code)
-
-
-def manner_of(
-    name: str,
-    home: CodexHome,
-    writes: bool,
-    codex: Path | None,
-    choices: Choices,
-    given: Rules,
-    below: tuple[Path, ...],
-) -> Manner:
-    """How requests are brought in, by the options of a command."""
-    return Manner(
-        name,
-        home,
-        os.environ,
-        writes=writes,
-        codex=codex,
-        choices=choices,
-        given=given,
-        below=tuple(path.resolve() for path in below),
-        patience=DEFAULT_SERVICE_LIMITS.lock_seconds,
-    )
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -95,6 +96,9 @@ def telling(out: Callable[[Json], None], frame: Frame, **more: object) -> Told:
         counts[phase] += count
         if time.monotonic() - since > TOLD_EVERY_S:
             since = time.monotonic()
-            out(answer(frame, "run.progress", {"phase": phase, "bytes": counts[phase], **more}))
+            progress = {"phase": phase, "bytes": counts[phase], **more}
+            # Work that is under way is not given up because nobody hears of it.
+            with suppress(UnheardError):
+                out(answer(frame, "run.progress", progress))
 
     return told

@@ -75,18 +75,22 @@ class JobWorker:
             result["items"] = [{**i, "index": i["index"] + done} for i in result["items"]]
             self._keys.keep(asked, result)
         self._heard.answered(frame.run_id, result)
-        self._send(answer(frame, "import.result", result))
         statistics = {
             "items": len(payload["items"]),
             "done": done + len(items),
             "totals": added(job["statistics"]["totals"], result["totals"]),
         }
+        # What is told comes last: nobody may hear it, and it is done all the same.
         job = self._jobs.change(job["jobId"], statistics=statistics, attempts=1)
-        if statistics["done"] >= statistics["items"]:
-            self._ended(self._jobs.end(job["jobId"], "completed"))
-        else:
-            told_of = {"phase": "job", "jobId": job["jobId"], "statistics": statistics}
-            self._send(answer(frame, "run.progress", told_of))
+        finished = statistics["done"] >= statistics["items"]
+        if finished:
+            job = self._jobs.end(job["jobId"], "completed")
+        self._send(answer(frame, "import.result", result))
+        if finished:
+            self._ended(job)
+            return
+        told_of = {"phase": "job", "jobId": job["jobId"], "statistics": statistics}
+        self._send(answer(frame, "run.progress", told_of))
 
     def _put_off(self, job: Json, code: str) -> None:
         """Leave a job whose home cannot be used now for later, a few times."""

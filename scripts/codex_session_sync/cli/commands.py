@@ -29,6 +29,12 @@ COMMANDS = {
     "verify": "verify",
     "explain": "explain",
     "lineage": "lineage",
+    "checkpoint capture": "checkpoint_capture",
+    "checkpoint report": "checkpoint_report",
+    "checkpoint list": "checkpoint_list",
+    "checkpoint sync": "checkpoint_sync",
+    "checkpoint install-hook": "checkpoint_install_hook",
+    "checkpoint remove-hook": "checkpoint_remove_hook",
     "demo": "demo",
     "completion": "completion",
 }
@@ -52,12 +58,32 @@ PURPOSES = {
     "verify": "Ask the installed Codex to open sessions.",
     "explain": "Say why Codex does or does not show a session.",
     "lineage": "Show which sessions came from which.",
+    "checkpoint capture": "Keep what this home holds at a commit.",
+    "checkpoint report": "Show the chat behind a commit.",
+    "checkpoint list": "List the commits that have a checkpoint.",
+    "checkpoint sync": "Bring the sessions of a commit into the home.",
+    "checkpoint install-hook": "Make a checkpoint at each commit.",
+    "checkpoint remove-hook": "Make none any more.",
     "demo": "Show the main job, in a home of its own.",
     "completion": "Print what a shell reads to complete words.",
 }
 """What each command is for; told without importing it."""
 
-GROUPS: dict[str, tuple[str, str]] = {}
+GROUPS: dict[str, tuple[str, str]] = {
+    "checkpoint": (
+        "Keep sessions by commit, and find them again.",
+        """From a commit back to the chat that made it, on any machine that has the store.
+
+        A checkpoint is what a Codex home holds at a commit of a repository. Checkpoints lie in a
+        store, a folder outside of the home that many repositories and homes may share.
+
+        \b
+        Start here:
+          codex-session-sync checkpoint install-hook
+          codex-session-sync checkpoint report
+        """,
+    ),
+}
 """The groups of commands: what each is for, and the help that it gives."""
 
 

@@ -60,6 +60,27 @@ def common(function: Decorated) -> Decorated:
     )(function)
 
 
+def store_option(function: Decorated) -> Decorated:
+    """``--store``, which every command takes that works on a store."""
+    return click.option(
+        "--store",
+        metavar="DIR",
+        shell_complete=completing("folders"),
+        help="The store. Default: $CODEX_SESSION_SYNC_STORE, else one in the user's data folder.",
+    )(function)
+
+
+def repo_option(function: Decorated) -> Decorated:
+    """``--repo``, which the commands about checkpoints take."""
+    return click.option(
+        "--repo",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        shell_complete=completing("folders"),
+        help="The repository, or a folder in it. Default: the one of the current folder.",
+    )(function)
+
+
 def execute_option(function: Decorated) -> Decorated:
     """``--execute``, without which no command writes to a home."""
     return click.option(

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from ..model import Json, Notice
 from . import (
+    checkpoints_text,
     explain_text,
     have_text,
     health_text,
@@ -32,7 +33,10 @@ _CLOSING = {
 }
 _TOLD = {
     (command, "no_op")
-    for command in ("adopt", "pack", "verify", "recover", "rollback", *sidecars_text.COMMANDS)
+    for command in (
+        *("adopt", "pack", "verify", "recover", "rollback", *sidecars_text.COMMANDS),
+        *("checkpoint install-hook", "checkpoint remove-hook"),
+    )
 }
 """Reports that say all by themselves."""
 _AS_IT_IS = ("completion", "demo", "have", "lineage", "show-transaction")
@@ -67,7 +71,7 @@ def _painted(report: Report, out: Screen) -> None:
         summary_text.paint(data, out, report.command)
         return
     _PAINTERS[report.command](data, out)
-    if report.command in ("inspect-package", "sync"):
+    if report.command in ("inspect-package", "sync", "checkpoint sync"):
         skills(data["skills"], out, with_diff=report.diff_skills)
 
 
@@ -154,6 +158,12 @@ _PAINTERS: dict[str, Callable[[Json, Screen], None]] = {
     "lineage": lineage_text.paint,
     "verify": verify_text.paint,
     "explain": explain_text.paint,
+    "checkpoint capture": checkpoints_text.captured,
+    "checkpoint report": checkpoints_text.report,
+    "checkpoint list": checkpoints_text.checkpoints,
+    "checkpoint sync": sessions_text.paint,
+    "checkpoint install-hook": checkpoints_text.hook,
+    "checkpoint remove-hook": checkpoints_text.hook,
     "demo": _demo,
     "completion": _completion,
     **dict.fromkeys(sidecars_text.COMMANDS, sidecars_text.changes),

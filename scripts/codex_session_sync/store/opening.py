@@ -28,8 +28,8 @@ def open_store(path: Path) -> Store:
         raise StoreError(
             "store_missing",
             f"there is no store at {path}",
-            hint="name another one with --store DIR; `codex-session-sync checkpoint capture` and "
-            "`codex-session-sync events import PKG` make one",
+            hint="name another one with --store DIR; `codex-session-sync checkpoint capture` makes "
+            "one",
         ) from error
     except OSError as error:
         raise unreadable(path / HEAD, error) from error

@@ -58,9 +58,9 @@ def new_repo(path: Path, *options: str) -> Path:
     return path
 
 
-def commit(repo: Path, message: str = "A change", *options: str) -> str:
+def commit(repo: Path, message: str = "A change", **variables: str) -> str:
     """One more commit; its SHA."""
-    git(repo, "commit", "-q", "--allow-empty", "-m", message, *options)
+    git(repo, "commit", "-q", "--allow-empty", "-m", message, check=True, **variables)
     return git(repo, "rev-parse", "HEAD")
 
 

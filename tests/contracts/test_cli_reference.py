@@ -53,6 +53,10 @@ OBJECTS = {
     "transaction node": ("transaction_node",),
     "package node": ("package_node",),
     "edge": ("edge",),
+    "checkpoint": ("any_checkpoint", "checkpoint"),
+    "checkpoint session": ("checkpoint_session",),
+    "listed session": ("listed_session",),
+    "going on": ("going_on",),
     "demo step": ("demo/properties/steps/items",),
 }
 """Each object of the page, and where in the envelope's schema its keys are."""

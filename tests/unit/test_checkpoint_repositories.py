@@ -44,7 +44,6 @@ def test_a_commit_is_told_as_it_is(place: Place) -> None:
     sha = git(place.repo, "rev-parse", "HEAD")
     found = place.repository().commit()
     assert (found.sha, found.branch, found.message) == (sha, "main", message)
-    assert found.subject == 'Größer "und" schöner'
     assert found.at.startswith("20")
     for told in (sha[:8], "main", "HEAD", "@{0}"):
         assert place.repository().commit(told).sha == sha

@@ -13,7 +13,7 @@ from ..excerpt import last_answer
 from ..journal.log import now
 from ..model import Notice, PackagedSession, Transcript
 from ..packing.gathering import Gathered, gather
-from ..packing.native import NativePacker, Packed, summary
+from ..packing.native import NativePacker, Packed
 from ..packing.secrets import Secret, SecretScan
 from ..packing.selection import with_ancestors
 from ..store.documents import Entry, checked_package, path_of, put_document, put_package
@@ -32,8 +32,7 @@ from .stored import Shelf
 Progress = Callable[[int], None]
 
 WORDS = 200
-"""How much is kept of what was said last."""
-TITLE = 120
+"""How much is kept of what was said first and last."""
 NEAREST = 50
 """How many of the nearest commits with checkpoints are asked for one of the same home."""
 
@@ -252,7 +251,7 @@ def _named(link: Link, package: Entry | None) -> Link:
 
 def _listed(session: PackagedSession, transcript: Transcript, chain: tuple[Link, ...]) -> Listed:
     """A session that was packed. Raises SessionError where it cannot be read any more."""
-    facts, told = transcript.facts, summary(session, transcript, 0)
+    facts = transcript.facts
     row, git = session.row or {}, transcript.meta.get("git")
     commit = row.get("git_sha") or (git.get("commit_hash") if isinstance(git, dict) else None)
     cwd = facts.last_cwd or row.get("cwd")
@@ -265,14 +264,18 @@ def _listed(session: PackagedSession, transcript: Transcript, chain: tuple[Link,
         slices_of(transcript),
         (*chain, Link(_NEW)),
         facts.turns,
-        texts([session.name], TITLE),
-        texts([told.title], TITLE),
+        texts([session.name], WORDS),
+        texts([facts.first_user_message, _text(row.get("title"))], WORDS),
         texts([facts.last_user_message], WORDS),
         texts([last_answer(transcript)], WORDS),
-        cwd if isinstance(cwd, str) else None,
+        _text(cwd),
         _sha(commit),
         facts.last_timestamp,
     )
+
+
+def _text(told: object) -> str | None:
+    return told if isinstance(told, str) else None
 
 
 def _sha(told: object) -> str | None:

@@ -153,7 +153,9 @@ def _none_of(known: dict[str, Found], sha: str, repository: Repository | None) -
     """``checkpoint_missing``, with the nearest commit before it that has one."""
     before = repository.before(sha, {one.sha for one in known.values()}) if repository else ()
     if not before:
-        return _missing(sha, "the store has no checkpoint of it, nor of a commit that led to it")
+        return _missing(
+            sha[:12], "the store has no checkpoint of it, nor of a commit that led to it"
+        )
     nearest, distance = before[0]
     steps = "the commit before it" if distance == 1 else f"{distance} commits earlier"
     return UsageError(

@@ -35,6 +35,11 @@ class Origin:
     remote: str | None = None
     worktree: str | None = None
 
+    @property
+    def subject(self) -> str:
+        """The first line of the message."""
+        return self.message.partition("\n")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:

@@ -36,11 +36,6 @@ class Commit:
     message: str
     branch: str | None
 
-    @property
-    def subject(self) -> str:
-        """The first line of its message."""
-        return self.message.partition("\n")[0]
-
 
 @dataclass(frozen=True, slots=True)
 class Repository:

@@ -28,7 +28,7 @@ WAIT_SECONDS = 600
 @store_option
 @common
 def command(repo: Path | None, store: str | None, codex_home: str | None, as_json: bool) -> Report:
-    """Have git make a checkpoint after each commit, in the background.
+    """Make a checkpoint after each commit, in the background, by a hook of git.
 
     What is in the repository's post-commit hook stays. A commit neither waits for it nor fails with
     it; what it does goes to checkpoint.log in the store's logs/.
@@ -38,7 +38,7 @@ def command(repo: Path | None, store: str | None, codex_home: str | None, as_jso
     \b
     Examples:
       codex-session-sync checkpoint install-hook
-      codex-session-sync checkpoint install-hook --repo ~/garden --store /srv/sessions
+      codex-session-sync checkpoint install-hook --repo ~/garden --store /srv/all
 
     \b
     Next:

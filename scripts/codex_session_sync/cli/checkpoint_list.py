@@ -39,7 +39,7 @@ def command(
 
     \b
     Next:
-      codex-session-sync checkpoint report --commit SHA  the chat behind one of them
+      codex-session-sync checkpoint report --commit SHA  one of them
     """
     del as_json, codex_home
     opened = open_store(locate_store(store, os.environ))

@@ -78,8 +78,8 @@ def command(
             if every:
                 shown["listed_sessions"] = [_told(one) for one in listing.sessions.values()]
             if going_on:
-                related = [listing.sessions[one.session_id] for one in manifest.related]
-                ways += [going_on.way(one, found.sha) for one in related]
+                behind = [one for one in manifest.related if one.went_on] or manifest.related
+                ways += [going_on.way(listing.sessions[i.session_id], found.sha) for i in behind]
         told.append(shown)
     data: Json = {"store": str(opened.path), "checkpoints": told, "missing": list(asked.missing)}
     if going_on:

@@ -63,7 +63,7 @@ PURPOSES = {
     "checkpoint list": "List the commits that have a checkpoint.",
     "checkpoint sync": "Bring the sessions of a commit into the home.",
     "checkpoint install-hook": "Make a checkpoint at each commit.",
-    "checkpoint remove-hook": "Make none any more.",
+    "checkpoint remove-hook": "Take that out again.",
     "demo": "Show the main job, in a home of its own.",
     "completion": "Print what a shell reads to complete words.",
 }

@@ -26,7 +26,8 @@ def checkpoint_json(
         "checkpoint_id": entry.id,
         "captured_at": manifest.captured_at,
         "repository": {key: origin[key] for key in ("key", "name", "remote", "worktree")},
-        "commit": {key: origin[key] for key in ("sha", "at", "message", "branch")},
+        "commit": {key: origin[key] for key in ("sha", "at", "message", "branch")}
+        | {"subject": manifest.origin.subject},
         "home": manifest.home,
         "listing": manifest.listing,
         "listed": manifest.listed,

@@ -69,7 +69,7 @@ def checkpoints(data: Json, out: Screen) -> None:
     aside = Column("", drop=5)
     for one in data["checkpoints"]:
         commit.add(one["commit"]["sha"][:12])
-        what.add(_subject(one))
+        what.add(one["commit"]["subject"])
         name.add(one["repository"]["name"])
         branch.add(one["commit"]["branch"] or "")
         age.add(out.age(one["captured_at"]))
@@ -90,15 +90,11 @@ def hook(data: Json, out: Screen) -> None:
 def _head(one: Json, out: Screen) -> None:
     """Which commit it is, and when it was captured."""
     commit, branch = one["commit"], one["commit"]["branch"]
-    told = [one["repository"]["name"], *([branch] if branch else []), _subject(one)]
+    told = [one["repository"]["name"], *([branch] if branch else []), one["commit"]["subject"]]
     out.paragraph(Text.assemble((commit["sha"][:12], "bold"), " · ", " · ".join(told)))
-    age = out.age(one["captured_at"])
-    number = counted(one["related"], "session")
-    out.paragraph(Text(f"captured {age}: {number} of it, of {one['listed']} in the home"))
-
-
-def _subject(one: Json) -> str:
-    return str(one["commit"]["message"].partition("\n")[0])
+    age, number = out.age(one["captured_at"]), counted(one["related"], "session")
+    when = f"; captured {age} ago" if age not in ("", "now") else ""
+    out.paragraph(Text(f"{number} of it, of {one['listed']} in the home{when}"))
 
 
 def _shown(one: Json) -> list[Json]:

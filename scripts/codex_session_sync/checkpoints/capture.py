@@ -220,7 +220,7 @@ class _Home:
                 assert known is not None
                 self._lines[session_id] = replace(known, unread=None)
                 return
-            line = _listed(session, transcript, resting.chains[session_id])
+            line = _listed(session, transcript, resting.chains[session_id], secrets)
         except SessionError as error:
             error.session_id = session_id
             self._failed.append(error)
@@ -249,12 +249,18 @@ def _named(link: Link, package: Entry | None) -> Link:
     return replace(link, package=package.id) if link.package == _NEW and package else link
 
 
-def _listed(session: PackagedSession, transcript: Transcript, chain: tuple[Link, ...]) -> Listed:
+def _listed(
+    session: PackagedSession, transcript: Transcript, chain: tuple[Link, ...], secrets: SecretScan
+) -> Listed:
     """A session that was packed. Raises SessionError where it cannot be read any more."""
+
+    def words(*told: object) -> str | None:
+        return texts((secrets.masked(one) for one in told if isinstance(one, str)), WORDS)
+
     facts = transcript.facts
     row, git = session.row or {}, transcript.meta.get("git")
     commit = row.get("git_sha") or (git.get("commit_hash") if isinstance(git, dict) else None)
-    cwd = facts.last_cwd or row.get("cwd")
+    begun, last = transcript.meta.get("cwd"), facts.last_cwd or row.get("cwd")
     return Listed(
         session.session_id,
         session.archived,
@@ -264,11 +270,12 @@ def _listed(session: PackagedSession, transcript: Transcript, chain: tuple[Link,
         slices_of(transcript),
         (*chain, Link(_NEW)),
         facts.turns,
-        texts([session.name], WORDS),
-        texts([facts.first_user_message, _text(row.get("title"))], WORDS),
-        texts([facts.last_user_message], WORDS),
-        texts([last_answer(transcript)], WORDS),
-        _text(cwd),
+        words(session.name),
+        words(facts.first_user_message, row.get("title")),
+        words(facts.last_user_message),
+        words(last_answer(transcript)),
+        _text(last),
+        _text(begun) if begun != last else None,
         _sha(commit),
         facts.last_timestamp,
     )

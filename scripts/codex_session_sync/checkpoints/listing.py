@@ -7,7 +7,6 @@ same home gives the same document. It has all that restoring any of its sessions
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -26,7 +25,17 @@ SCHEMA = "store_listing"
 LEVEL = 9
 MOST_BYTES = 1 << 30
 
-_HINTS = ("name", "title", "last_words", "last_answer", "cwd", "commit", "last_at", "turns")
+_HINTS = (
+    "name",
+    "title",
+    "last_words",
+    "last_answer",
+    "cwd",
+    "begun_in",
+    "commit",
+    "last_at",
+    "turns",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,7 @@ class Listed:
     ``slices`` are the files of its history, the oldest first; ``chain`` the packages that have
     them, the first one whole, each other one going on. ``told`` is a digest of what is known of it
     beside its records. ``unread``: the code of why it could not be read, and so is as it was found
-    last. The others are for people to know it by.
+    last. The others are for people to know it by; ``begun_in`` is told where it is not ``cwd``.
     """
 
     session_id: str
@@ -69,6 +78,7 @@ class Listed:
     last_words: str | None = None
     last_answer: str | None = None
     cwd: str | None = None
+    begun_in: str | None = None
     commit: str | None = None
     last_at: str | None = None
     unread: str | None = None
@@ -118,9 +128,9 @@ def encoded(listing: Listing) -> bytes:
 def decoded(data: bytes, what: str) -> Listing:
     """A listing from its document, which ``what`` names. Raises StoreError ``store_damaged``."""
     try:
-        frame = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-        with frame.stream_reader(io.BytesIO(data)) as stream:
-            text = stream.read(MOST_BYTES)
+        if zstandard.frame_content_size(data) > MOST_BYTES:
+            raise _no_listing(what, f"it is over {MOST_BYTES} bytes")
+        text = zstandard.ZstdDecompressor().decompress(data)
         head, *lines = [orjson.loads(line) for line in text.splitlines()]
     except (zstandard.ZstdError, ValueError) as error:
         raise _no_listing(what, str(error)) from error

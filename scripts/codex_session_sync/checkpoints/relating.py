@@ -1,4 +1,4 @@
-"""Which sessions are a repository's: by the directory they work in, or the commit they began at."""
+"""Which sessions are a repository's: by directories they were in, or the commit they began at."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Relating:
         leading = self.repository.leading_to(self.sha, commits)
         found: dict[str, Relation] = {}
         for session_id, one in sessions.items():
-            place = self._by_place(one.cwd) if one.cwd else None
-            if place is not None:
-                found[session_id] = place
+            places = {self._by_place(cwd) for cwd in (one.cwd, one.begun_in) if cwd}
+            if places - {None}:
+                found[session_id] = "worktree" if "worktree" in places else "repository"
             elif one.commit in leading:
                 found[session_id] = "commit"
         return found

@@ -15,6 +15,7 @@ TITLES = {
     "forward": "One more turn",
     "packages": "Packages",
     "undo": "What was brought in, and its undoing",
+    "checkpoints": "Checkpoints of a home of which one session went on",
     "curves": "Curves",
 }
 HEAD = "sessions|command|time|processor|memory|made|times what it is beside|goal"

@@ -16,9 +16,9 @@ import pytest
 from builders import Session, session_id
 from checkpointing import PATH, Place, commit, git, new_repo, of_session
 from codex_session_sync.checkpoints.finding import all_checkpoints, choose, listing_of
-from codex_session_sync.checkpoints.listing import decoded, encoded
+from codex_session_sync.checkpoints.listing import encoded
 from codex_session_sync.checkpoints.resting import LONGEST
-from codex_session_sync.errors import StoreError, UsageError
+from codex_session_sync.errors import UsageError
 from codex_session_sync.store.documents import checked_package, entries
 from codex_session_sync.store.place import VARIABLE
 from exchanging import Side, compressed, side
@@ -405,12 +405,31 @@ def test_a_damaged_listing_or_manifest(place: Place) -> None:
 def test_a_listing_is_the_same_for_the_same_sessions(place: Place) -> None:
     place.capture()
     listing = listing_of(place.store, place.manifests()[0])
-    assert decoded(encoded(listing), "it") == listing
     turned = type(listing)(listing.home, dict(list(listing.sessions.items())[::-1]))
     assert encoded(turned) == encoded(listing)
-    for bad in (b"", b"x", encoded(listing)[:-4]):
-        with pytest.raises(StoreError):
-            decoded(bad, "it")
+    [path] = place.store.listings.rglob("*.zst")
+    assert path.read_bytes() == encoded(listing)
+
+
+def test_a_listing_tells_what_is_not_as_before(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codex_session_sync.checkpoints.listing.MOST_STEPS", 3)
+    held, steps = [], []
+    for number in range(9):
+        if number == 4:
+            home(place).file(ROSES.id).unlink()
+        elif number == 6:
+            path = place.home / ROSES.relative_path
+            path.write_bytes(ROSES.data())
+        else:
+            home(place).go_on(BEANS.id, f"Question {number}", 90 + number)
+        done = place.commit_and_capture()
+        held.append({i: one["head"] for i, one in place.packed_whole()[0].items()})
+        steps.append(listing_of(place.store, done.manifest).steps)
+    assert steps == [0, 1, 2, 3, 0, 1, 2, 3, 0]
+    found = [listing_of(place.store, one).sessions for one in place.manifests()]
+    assert [{i: one.head for i, one in sessions.items()} for sessions in found] == held
 
 
 # -- many, and killed -----------------------------------------------------------------------------

@@ -77,13 +77,13 @@ def capture(
     gathered = gather(home)
     with Shelf(store) as shelf:
         found = _Home(store, home, gathered, shelf, scan_for_secrets, progress).take()
-    listing = put_listing(store, found.listing)
+    listing = put_listing(store, found.listing, found.last)
     before, earlier = _before(store, every, repository, commit, gathered.installation_id)
     manifest = Manifest(
         now(),
         f"codex-session-sync {__version__}",
         gathered.installation_id,
-        listing.id,
+        listing,
         len(found.listing.sessions),
         found.package.id if found.package else None,
         path_of(store, found.package).stat().st_size if found.package else 0,
@@ -93,7 +93,7 @@ def capture(
     )
     path = _path(store, repository, commit, len(known))
     entry = put_document(store, "checkpoint", name, path, toml.encoded(manifest))
-    keep_seen(store, home.path, replace(found.seen, listing=listing.id))
+    keep_seen(store, home.path, replace(found.seen, listing=listing))
     return Captured(
         entry,
         manifest,
@@ -110,6 +110,7 @@ class _Found:
     """What a home holds now, and what was packed of it."""
 
     listing: Listing
+    last: tuple[str, Listing] | None
     packed: Mapping[str, Packed]
     package: Entry | None
     failed: tuple[SessionError, ...]
@@ -155,7 +156,7 @@ class _Home:
         }
         listing = Listing(home_id, sessions)
         seen = Seen(None, self._files(listing, asked_ns), packages)
-        return _Found(listing, self._packed, package, tuple(self._failed), secrets, seen)
+        return _Found(listing, last, self._packed, package, tuple(self._failed), secrets, seen)
 
     def _whole_packages(
         self, known: Mapping[str, Listed], seen: Seen, new: Entry | None = None

@@ -1,13 +1,14 @@
 """Listings: which sessions a home held at a moment, and which packages have their records.
 
-A listing is a document of the store, lines of JSON in one zstandard frame, under its SHA-256: the
-same home gives the same document. It has all that restoring any of its sessions takes.
+A listing is a document of the store, lines of JSON in one zstandard frame, under its SHA-256: of
+all sessions, or of those that are not as in the listing before. With that it has all that restoring
+any of its sessions takes.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import orjson
@@ -24,6 +25,9 @@ FORMAT = "codex-session-sync/listing/1"
 SCHEMA = "store_listing"
 LEVEL = 9
 MOST_BYTES = 1 << 30
+
+MOST_STEPS = 16
+"""Of how many listings in a row each tells only what has changed; then one tells all again."""
 
 _HINTS = (
     "name",
@@ -86,47 +90,75 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a home held: its ``installation_id``, if Codex gave it one, and its sessions by id."""
+    """What a home held: its ``installation_id``, if Codex gave it one, and its sessions by id.
+
+    ``steps``: of how many listings before it the document tells only what has changed since.
+    """
 
     home: str | None
     sessions: Mapping[str, Listed] = field(default_factory=dict)
+    steps: int = field(default=0, compare=False)
 
 
-def put_listing(store: Store, listing: Listing) -> Entry:
-    """Keep a listing; one that is there already stays. The gate must be held.
+def put_listing(store: Store, listing: Listing, last: tuple[str, Listing] | None) -> str:
+    """Keep a listing, told from the ``last`` one on if there is one; its digest.
 
-    Raises StoreError ``store_not_writable``.
+    One that is there already stays. The gate must be held. Raises StoreError
+    ``store_not_writable``.
     """
-    data = encoded(listing)
+    if last is not None and last[1] == listing:
+        return last[0]
+    data = encoded(listing, last if last and last[1].steps < MOST_STEPS else None)
     digest = hashlib.sha256(data).hexdigest()
-    for known in entries(store, "listing"):
-        if known.id == digest and _is_there(store, known):
-            return known
-    path = store.listings / digest[:2] / f"{digest}.jsonl.zst"
-    return put_document(store, "listing", digest, path, data)
+    if not any(known.id == digest and _is_there(store, known) for known in _all(store)):
+        path = store.listings / digest[:2] / f"{digest}.jsonl.zst"
+        put_document(store, "listing", digest, path, data)
+    return digest
 
 
 def read_listing(store: Store, digest: str) -> Listing:
     """A listing by its digest. Raises StoreError ``store_damaged``, ``store_unreadable``."""
-    for entry in entries(store, "listing"):
-        if entry.id == digest:
-            return decoded(read_document(store, entry), str(path_of(store, entry)))
-    raise damaged(store.catalog, None, f"has no listing {digest}")
+    known = {entry.id: entry for entry in _all(store)}
+    steps: list[_Document] = []
+    after: str | None = digest
+    while after is not None:
+        entry = known.get(after)
+        if entry is None:
+            raise damaged(store.catalog, None, f"has no listing {after}")
+        steps.append(_decoded(read_document(store, entry), str(path_of(store, entry))))
+        after = steps[-1].after
+    sessions: dict[str, Listed] = {}
+    for step in reversed(steps):
+        sessions = {i: one for i, one in sessions.items() if i not in step.gone} | step.sessions
+    return Listing(steps[0].home, sessions, len(steps) - 1)
 
 
-def encoded(listing: Listing) -> bytes:
-    """A listing as its document."""
-    order = [listing.sessions[i] for i in sorted(listing.sessions)]
-    packages = list(dict.fromkeys(link.package for one in order for link in one.chain))
+def encoded(listing: Listing, after: tuple[str, Listing] | None = None) -> bytes:
+    """A listing as its document, which with ``after`` tells what is not as in that one."""
+    before = after[1].sessions if after else {}
+    told = [one for i, one in sorted(listing.sessions.items()) if before.get(i) != one]
+    packages = list(dict.fromkeys(link.package for one in told for link in one.chain))
     number = {package: place for place, package in enumerate(packages)}
-    head = {"format": FORMAT, "home": listing.home, "packages": packages}
-    lines = [head, *(_line(one, number) for one in order)]
+    head: Json = {"format": FORMAT, "home": listing.home, "packages": packages}
+    if after:
+        head |= {"after": after[0], "gone": sorted(before.keys() - listing.sessions.keys())}
+    lines = [head, *(_line(one, number) for one in told)]
     text = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
     return zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(text)
 
 
-def decoded(data: bytes, what: str) -> Listing:
-    """A listing from its document, which ``what`` names. Raises StoreError ``store_damaged``."""
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """What one document says: all sessions, or what is not as in the listing ``after``."""
+
+    home: str | None
+    sessions: dict[str, Listed]
+    after: str | None
+    gone: frozenset[str]
+
+
+def _decoded(data: bytes, what: str) -> _Document:
+    """A document, which ``what`` names. Raises StoreError ``store_damaged``."""
     try:
         if zstandard.frame_content_size(data) > MOST_BYTES:
             raise _no_listing(what, f"it is over {MOST_BYTES} bytes")
@@ -139,12 +171,16 @@ def decoded(data: bytes, what: str) -> Listing:
             raise _no_listing(what, "a line does not fit its schema")
     if "format" not in head or any("format" in line for line in lines):
         raise _no_listing(what, "its first line is not what it should be")
-    packages = head["packages"]
     try:
-        found = [_listed(line, packages) for line in lines]
+        found = [_listed(line, head["packages"]) for line in lines]
     except IndexError as error:
         raise _no_listing(what, "it names a package that it does not list") from error
-    return Listing(head["home"], {one.session_id: one for one in found})
+    sessions = {one.session_id: one for one in found}
+    return _Document(head["home"], sessions, head.get("after"), frozenset(head.get("gone", ())))
+
+
+def _all(store: Store) -> Iterator[Entry]:
+    return entries(store, "listing")
 
 
 def _is_there(store: Store, entry: Entry) -> bool:

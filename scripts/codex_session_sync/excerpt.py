@@ -69,6 +69,18 @@ def excerpt(plan: SessionPlan, local: Transcript | None) -> Excerpt:
     return Excerpt(transcript.session_id, tuple(before), _side(transcript, common), here)
 
 
+def last_answer(transcript: Transcript, most: int = 40) -> str | None:
+    """What was answered last, if it is among the last entries.
+
+    Raises SessionError where the transcript cannot be read any more.
+    """
+    found = None
+    for line in _lines(entries(transcript, max(0, len(transcript.chain) - most))):
+        if line.who == "assistant":
+            found = line.text
+    return found
+
+
 def _side(transcript: Transcript, first: int) -> Side:
     found = _lines(entries(transcript, first))
     shown = tuple(islice(found, SHOWN))

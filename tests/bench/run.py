@@ -4,7 +4,7 @@
     python tests/bench/run.py --scale 0.05  # a twentieth of it, in one or two minutes
 
 Each command is timed as a process of its own, in turn with the commands that it is compared with.
-Needs Linux, tar and zstd; rsync is measured where it is.
+Needs Linux, tar, zstd and git; rsync is measured where it is.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.checkpoints import checkpoints
 from bench.growth import curves, forward
 from bench.homes import Shelf, importing, startup, undoing
 from bench.machine import machine
@@ -38,6 +39,7 @@ GROUPS: dict[str, Callable[[Shelf], Iterator[Series]]] = {
     "forward": forward,
     "packages": packages,
     "undo": undoing,
+    "checkpoints": checkpoints,
     "events": events,
     "service": serving,
     "curves": curves,

@@ -118,15 +118,22 @@ class Corpus:
 
 
 class GrowingHome:
-    """A home of one session of at least ``size`` bytes, which goes on when it is told to."""
+    """A home of one session of at least ``size`` bytes, which goes on when it is told to.
 
-    def __init__(self, home: Path, size: int) -> None:
+    ``others`` more are as large, and stay as they are.
+    """
+
+    def __init__(self, home: Path, size: int, others: int = 0) -> None:
         words = Words(1)
-        self.home = home
-        self._told = Told(Session(0), words, words.text(450))
+        instructions = words.text(450)
+        self.home, self.size = home, 0
+        self._told = Told(Session(0), words, instructions)
         with _source_database(home) as connection:
-            self.size = self._told.write(home, size)
-            insert(connection, "threads", self._told.row(str(home)))
+            for number in range(others, -1, -1):
+                told = Told(Session(number, start=number), words, instructions)
+                self._told = told if number == 0 else self._told
+                self.size += told.write(home, size)
+                insert(connection, "threads", told.row(str(home)))
 
     @property
     def transcript(self) -> Path:
@@ -138,7 +145,7 @@ class GrowingHome:
         with self.transcript.open("ab") as target:
             target.write(self._told.turn())
         with closing(sqlite3.connect(self.home / STATE_DB)) as connection, connection:
-            connection.execute("DELETE FROM threads")
+            connection.execute("DELETE FROM threads WHERE id = ?", (self._told.session.id,))
             insert(connection, "threads", self._told.row(str(self.home)))
 
 

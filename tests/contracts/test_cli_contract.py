@@ -21,6 +21,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+import checkpointing
 from archives import Zipped, zipped
 from builders import Session, dump, session_id, write_snapshot, write_transfer
 from codex_session_sync.cli.commands import COMMANDS, GROUPS, command_of
@@ -76,6 +77,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     for name, value in environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.delenv("CODEX_SESSION_SYNC_STORE", raising=False)
+    monkeypatch.chdir(Path.cwd())
     found.home.mkdir()
     write_transfer(found.package, SOME)
     return found
@@ -148,6 +151,27 @@ def _having(place: Place) -> None:
 def _with_events(place: Place) -> None:
     """A store has the events of the package."""
     assert checked(call("events", "import", place.package, "--json")).exit_code == 0
+
+
+def _repository(place: Place) -> None:
+    """A repository with a commit, as the folder at hand, and a store."""
+    _synced(place)
+    os.environ["PATH"] = checkpointing.PATH
+    repo = checkpointing.new_repo(place.root / "repo")
+    checkpointing.commit(repo)
+    os.environ["CODEX_SESSION_SYNC_STORE"] = str(place.root / "store")
+    os.chdir(repo)
+
+
+def _captured(place: Place) -> None:
+    """Its commit has a checkpoint, and the home another session than the next one."""
+    _repository(place)
+    assert checked(call("checkpoint", "capture", "--json")).exit_code == 0
+
+
+def _hooked(place: Place) -> None:
+    _repository(place)
+    assert checked(call("checkpoint", "install-hook", "--json")).exit_code == 0
 
 
 WATCHING = (sys.executable, "-m", "codex_session_sync", "watch", "INBOX", "--stdio")
@@ -238,6 +262,18 @@ SUCCESSES: list[tuple[Callable[[Place], None], tuple[str, ...], str]] = [
             (_synced, ("--execute",), "no_op"),
         )
     ],
+    (_repository, ("checkpoint", "capture"), "ok"),
+    (_captured, ("checkpoint", "capture", "--force"), "ok"),
+    (_captured, ("checkpoint", "report"), "ok"),
+    (_captured, ("checkpoint", "report", "--open", "--all"), "ok"),
+    (_captured, ("checkpoint", "list"), "ok"),
+    (_captured, ("checkpoint", "list", "--all"), "ok"),
+    (_captured, ("checkpoint", "sync", "--all"), "no_op"),
+    (_captured, ("checkpoint", "sync", "--session", PLAIN.id, "--summary"), "no_op"),
+    (_repository, ("checkpoint", "install-hook"), "ok"),
+    (_hooked, ("checkpoint", "install-hook"), "no_op"),
+    (_hooked, ("checkpoint", "remove-hook"), "ok"),
+    (_repository, ("checkpoint", "remove-hook"), "no_op"),
     (_nothing, ("demo",), "ok"),
     (_nothing, ("completion", "bash"), "ok"),
     *[
@@ -311,6 +347,10 @@ def test_an_error_of_any_command_fits_the_schema(place: Place, command: str) -> 
         "watch": ("package_not_found", 3),
         "demo": ("demo_home_exists", 2),
         "completion": ("usage", 2),
+        **dict.fromkeys(
+            ("checkpoint report", "checkpoint list", "checkpoint sync"), ("store_missing", 4)
+        ),
+        **dict.fromkeys(("checkpoint install-hook", "checkpoint remove-hook"), ("git_missing", 4)),
     }
     if command.startswith("events ") and command != "events import":
         ends[command] = ("store_missing", 4)

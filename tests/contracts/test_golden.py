@@ -6,20 +6,24 @@ What differs from run to run, ids of transactions and times, is put into words.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
+import checkpointing
 from builders import Session, write_snapshot
 from codex_session_sync.cli.commands import COMMANDS, GROUPS, command_of
 from make_pictures import CARRIED, MOMENT, carried, terminal
-from workbench import call, environment
+from workbench import call, environment, make_database
 
 FOLDER = Path(__file__).parent / "golden"
 WIDTHS = (80, 140)
@@ -36,7 +40,12 @@ _WORDS = (
     (re.compile(r"\d{8}T\d{12}Z"), "20260309T120000000000Z"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d (?=\w+ from )"), "2026-03-09 12:00 "),
     (re.compile(r"\d+ \w+ ago"), "a week ago"),
+    (re.compile(r"packed (\d+ sessions?), [\d.]+ [kM]?B"), r"packed \1, 4.2 kB"),
 )
+
+
+OTHER_HOME = "other-home"
+DAY = {f"GIT_{who}_DATE": "2026-03-08T12:00:00Z" for who in ("AUTHOR", "COMMITTER")}
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,31 @@ RUNS = (
     Run("verify", ("verify",)),
     Run("explain", (f"explain {BEANS[:8]}…{BEANS[-6:]}", "explain 019"), (IMPORTED,)),
     Run("lineage", ("lineage",), (IMPORTED, EXTENDED, BRANCHED)),
+    Run(
+        "checkpoint",
+        (
+            "checkpoint install-hook --repo repo",
+            "checkpoint install-hook --repo repo",
+            "checkpoint remove-hook --repo repo",
+            "checkpoint capture --repo repo",
+            "checkpoint capture --repo repo --force",
+            "checkpoint report --repo repo --all",
+            "checkpoint list --repo repo",
+        ),
+        (IMPORTED, "REPO"),
+    ),
+    Run(
+        "checkpoint-later",
+        (
+            "checkpoint capture --repo repo",
+            "checkpoint report --commit HEAD~1..HEAD --repo repo",
+            f"checkpoint report --repo repo --open --codex-home {OTHER_HOME}",
+            f"checkpoint sync --repo repo --no-prime --codex-home {OTHER_HOME}",
+            f"checkpoint sync --repo repo --execute --no-prime --codex-home {OTHER_HOME}",
+            "checkpoint report --repo repo --commit HEAD~2",
+        ),
+        (IMPORTED, "REPO", "checkpoint capture --repo repo", EXTENDED, "COMMIT"),
+    ),
     Run("events-import", (f"events import {SAMPLE}", f"events import {LATER}"), ()),
     Run(
         "events-search",
@@ -169,11 +203,32 @@ def prepared(step: str) -> bool:
         case "GONE":
             for path in home.rglob(f"rollout-*{BEANS}.jsonl"):
                 path.unlink()
+        case "REPO":
+            os.environ["PATH"] = checkpointing.PATH
+            os.environ["CODEX_SESSION_SYNC_STORE"] = str(Path.cwd() / "store")
+            repo = checkpointing.new_repo(Path.cwd() / "repo")
+            for message in ("Plant beans", "Water them\n\nEvery day."):
+                checkpointing.commit(repo, message, **DAY)
+            began_at(home, checkpointing.git(repo, "rev-parse", "HEAD~1"))
+            make_database(new_folder(Path.cwd() / OTHER_HOME))
+        case "COMMIT":
+            checkpointing.commit(Path.cwd() / "repo", "Harvest", **DAY)
         case "README":
             Path("README").write_text("Dear all, please find attached\n" * 50)
         case _:
             return False
     return True
+
+
+def began_at(home: Path, sha: str) -> None:
+    """All sessions but one began at a commit."""
+    with closing(sqlite3.connect(home / "state_5.sqlite")) as database, database:
+        database.execute("UPDATE threads SET git_sha = ? WHERE id NOT LIKE '%0003'", (sha,))
+
+
+def new_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 def others() -> Iterator[Session]:
@@ -236,7 +291,7 @@ def test_output(run: Run, columns: int, place: Path, request: pytest.FixtureRequ
     kept(f"runs/{run.name}.{columns}.txt", text, request)
     for line in text.splitlines():
         # What is copied is not broken, nor is a document.
-        told = line.startswith("$") or "`" in line or run.name == "lineage"
+        told = line.startswith(("$", "  codex")) or "`" in line or run.name == "lineage"
         assert told or cell_len(line) <= columns, line
 
 

@@ -32,6 +32,12 @@ COMMANDS = {
     "verify": "verify",
     "explain": "explain",
     "lineage": "lineage",
+    "checkpoint capture": "checkpoint_capture",
+    "checkpoint report": "checkpoint_report",
+    "checkpoint list": "checkpoint_list",
+    "checkpoint sync": "checkpoint_sync",
+    "checkpoint install-hook": "checkpoint_install_hook",
+    "checkpoint remove-hook": "checkpoint_remove_hook",
     "events import": "events_import",
     "events search": "events_search",
     "events report": "events_report",
@@ -64,6 +70,12 @@ PURPOSES = {
     "verify": "Ask the installed Codex to open sessions.",
     "explain": "Say why Codex does or does not show a session.",
     "lineage": "Show which sessions came from which.",
+    "checkpoint capture": "Keep what this home holds at a commit.",
+    "checkpoint report": "Show the chat behind a commit.",
+    "checkpoint list": "List the commits that have a checkpoint.",
+    "checkpoint sync": "Bring the sessions of a commit into the home.",
+    "checkpoint install-hook": "Make a checkpoint at each commit.",
+    "checkpoint remove-hook": "Take that out again.",
     "events import": "Keep what was said in sessions as events.",
     "events search": "Find what was said, by words.",
     "events report": "Tell what a store has of events.",
@@ -79,6 +91,19 @@ PURPOSES = {
 """What each command is for; told without importing it."""
 
 GROUPS: dict[str, tuple[str, str]] = {
+    "checkpoint": (
+        "Keep sessions by commit, and find them again.",
+        """From a commit back to the chat that made it, on any machine that has the store.
+
+        A checkpoint is what a Codex home holds at a commit of a repository. Checkpoints lie in a
+        store, a folder outside of the home that many repositories and homes may share.
+
+        \b
+        Start here:
+          codex-session-sync checkpoint install-hook
+          codex-session-sync checkpoint report
+        """,
+    ),
     "events": (
         "Keep and find what was said in sessions.",
         """What people and agents said, as events that never change, whichever package it came in.

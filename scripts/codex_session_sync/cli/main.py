@@ -47,8 +47,9 @@ def main() -> int:
     # Thousands of sessions are thousands of values that stay: looking through them finds nothing.
     gc.set_threshold(50_000, 20, 100)
     for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _stop)
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
     return run(sys.argv[1:])
 
 

@@ -72,6 +72,17 @@ def store_option(function: Decorated) -> Decorated:
     )(function)
 
 
+def repo_option(function: Decorated) -> Decorated:
+    """``--repo``, which the commands about checkpoints take."""
+    return click.option(
+        "--repo",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        shell_complete=completing("folders"),
+        help="The repository, or a folder in it. Default: the one of the current folder.",
+    )(function)
+
+
 def moment(_: click.Context, __: click.Parameter, value: str | None) -> datetime | None:
     """The moment that an ISO 8601 text names; UTC where it names no zone."""
     found = parse_time(value)

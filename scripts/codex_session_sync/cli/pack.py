@@ -128,16 +128,16 @@ def command(
         outcome = pack(found, selection, out, manner, secrets, progress)
     failed = tuple(Problem(e.code, e.message, e.hint, e.session_id) for e in outcome.failed)
     data = _data(outcome, selection)
-    notices = (*found.notices, *unseen, *secrets_told.suspected(outcome))
+    notices = (*found.notices, *unseen, *secrets_told.suspected(outcome.secrets))
     if outcome.stopped:
-        stopped = secrets_told.stopped(outcome)
+        stopped = secrets_told.stopped(outcome.secrets)
         return Report(COMMAND, "error", data, ExitCode.USAGE, notices, (*stopped, *failed))
     return Report(
         COMMAND,
         "partial" if failed else "ok" if outcome.package else "no_op",
         data,
         ExitCode.PARTIAL if failed else ExitCode.OK,
-        (*notices, *secrets_told.allowed(outcome)),
+        (*notices, *secrets_told.allowed(outcome.secrets)),
         failed,
     )
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from ..errors import HomeError
 from ..model import Notice
 from ..packing.detector import Detector
-from ..packing.pack import Outcome
 from ..packing.secrets import Secret, SecretScan
 from ..report.envelope import Problem
 from ..report.pack_text import place_text
@@ -23,7 +23,7 @@ def scan_for(*, may_lack: bool) -> tuple[SecretScan, tuple[Notice, ...]]:
         return SecretScan(None), (Notice("secret_scan_unavailable", error.message),)
 
 
-def stopped(outcome: Outcome) -> tuple[Problem, ...]:
+def stopped(secrets: Sequence[Secret]) -> tuple[Problem, ...]:
     """Why nothing was written, by session."""
     hint = (
         "take them out of the session or revoke them; leave it out by choosing others with "
@@ -31,30 +31,30 @@ def stopped(outcome: Outcome) -> tuple[Problem, ...]:
     )
     return tuple(
         Problem("secrets_found", f"nothing was written: it holds {what}", hint, session_id)
-        for session_id, what in _told(outcome, certain=True)
+        for session_id, what in _told(secrets, certain=True)
     )
 
 
-def allowed(outcome: Outcome) -> tuple[Notice, ...]:
+def allowed(secrets: Sequence[Secret]) -> tuple[Notice, ...]:
     """The secrets that were packed, by session."""
     return tuple(
         Notice("secrets_packed", f"the package holds {what}", session_id)
-        for session_id, what in _told(outcome, certain=True)
+        for session_id, what in _told(secrets, certain=True)
     )
 
 
-def suspected(outcome: Outcome) -> tuple[Notice, ...]:
+def suspected(secrets: Sequence[Secret]) -> tuple[Notice, ...]:
     """What may be secret, by session."""
     return tuple(
         Notice("secrets_suspected", f"this may be secret: {what}", session_id)
-        for session_id, what in _told(outcome, certain=False)
+        for session_id, what in _told(secrets, certain=False)
     )
 
 
-def _told(outcome: Outcome, *, certain: bool) -> list[tuple[str, str]]:
+def _told(secrets: Sequence[Secret], *, certain: bool) -> list[tuple[str, str]]:
     """By session how many secrets of which kind there are, and where the first is."""
     groups: dict[str, list[Secret]] = {}
-    for secret in outcome.secrets:
+    for secret in secrets:
         if secret.certain == certain:
             groups.setdefault(secret.session_id, []).append(secret)
     told = []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
-from contextlib import ExitStack
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -45,6 +46,7 @@ from ..trust import judged
 from ..unpacking import with_transcripts
 from ..verdict import Choices, Collision, Diverged
 from .options import (
+    Decorated,
     brevity_options,
     choice_options,
     common,
@@ -65,76 +67,74 @@ from .placing import placing_options
 from .verify import with_verification
 
 
+def sync_options(function: Decorated) -> Decorated:
+    """The options of a command that brings sessions in, but for what they are of."""
+    for decorate in reversed(_OPTIONS):
+        function = decorate(function)
+    return function
+
+
+_OPTIONS: tuple[Callable[[Decorated], Decorated], ...] = (
+    choice_options,
+    placing_options,
+    click.option(
+        "--create-dirs",
+        is_flag=True,
+        help="Make the directories of imported sessions that are missing.",
+    ),
+    execute_option,
+    click.option(
+        "--trust-package",
+        is_flag=True,
+        help="Keep what the package says of approval, sandbox, workspace roots and plugins.",
+    ),
+    click.option(
+        "--with-skills",
+        is_flag=True,
+        help="Install the skills of the package that the home does not have. A skill acts.",
+    ),
+    click.option(
+        "--replace-skills",
+        is_flag=True,
+        help="With --with-skills: also in the place of other skills of these names.",
+    ),
+    diff_skills_option,
+    click.option(
+        "--codex-bin",
+        metavar="FILE",
+        shell_complete=completing("files"),
+        help="The installed Codex, to make a missing database. Default: codex on PATH.",
+    ),
+    click.option("--no-prime", is_flag=True, help="Never start the installed Codex."),
+    click.option(
+        "--verify",
+        "asked",
+        is_flag=True,
+        help="Afterwards have the installed Codex list and open what was written, as verify does.",
+    ),
+    click.option(
+        "--diff",
+        "shown",
+        multiple=True,
+        metavar="ID",
+        shell_complete=completing("packaged"),
+        help="Show what of this session's conversation would come in; may be repeated.",
+    ),
+    brevity_options,
+    common,
+)
+
+
 @click.command("sync")
 @package_argument
 @session_option
-@choice_options
-@placing_options
-@click.option(
-    "--create-dirs",
-    is_flag=True,
-    help="Make the directories of imported sessions that are missing.",
-)
-@execute_option
-@click.option(
-    "--trust-package",
-    is_flag=True,
-    help="Keep what the package says of approval, sandbox, workspace roots and plugins.",
-)
-@click.option(
-    "--with-skills",
-    is_flag=True,
-    help="Install the skills of the package that the home does not have. A skill acts.",
-)
-@click.option(
-    "--replace-skills",
-    is_flag=True,
-    help="With --with-skills: also in the place of other skills of these names.",
-)
-@diff_skills_option
-@click.option(
-    "--codex-bin",
-    metavar="FILE",
-    shell_complete=completing("files"),
-    help="The installed Codex, to make a missing database. Default: codex on PATH.",
-)
-@click.option("--no-prime", is_flag=True, help="Never start the installed Codex.")
-@click.option(
-    "--verify",
-    "asked",
-    is_flag=True,
-    help="Afterwards have the installed Codex list and open what was written, as verify does.",
-)
-@click.option(
-    "--diff",
-    "shown",
-    multiple=True,
-    metavar="ID",
-    shell_complete=completing("packaged"),
-    help="Show what of this session's conversation would come in; may be repeated.",
-)
-@brevity_options
-@common
+@sync_options
 def command(
     pkg: Path,
     limits: tuple[str, ...],
     identities: tuple[Path, ...],
     sessions: tuple[str, ...],
-    on_diverged: Diverged,
-    on_collision: Collision,
-    given: Rules,
-    create_dirs: bool,
-    do_it: bool,
-    trust_package: bool,
-    with_skills: bool,
-    replace_skills: bool,
-    diff_skills: bool,
-    codex_bin: str | None,
-    no_prime: bool,
-    asked: bool,
-    shown: tuple[str, ...],
-    codex_home: str | None,
-    as_json: bool,
+    **options: Any,
 ) -> Report:
     """Bring the sessions of PKG into the home: new ones are imported, known ones skipped.
 
@@ -155,6 +155,33 @@ def command(
     Next:
       codex-session-sync verify             have Codex list and open it
       codex-session-sync rollback --latest  what undoing it would do
+    """
+    return bring_in(lambda: opened(pkg, limits, identities), sessions, **options)
+
+
+def bring_in(
+    opening: Callable[[], AbstractContextManager[Package]],
+    sessions: tuple[str, ...],
+    *,
+    on_diverged: Diverged,
+    on_collision: Collision,
+    given: Rules,
+    create_dirs: bool,
+    do_it: bool,
+    trust_package: bool,
+    with_skills: bool,
+    replace_skills: bool,
+    diff_skills: bool,
+    codex_bin: str | None,
+    no_prime: bool,
+    asked: bool,
+    shown: tuple[str, ...],
+    codex_home: str | None,
+    as_json: bool,
+) -> Report:
+    """What ``sync`` does with the package that ``opening`` opens; the others are its options.
+
+    Raises what its command may end with.
     """
     del as_json
     if replace_skills and not with_skills:
@@ -179,7 +206,7 @@ def command(
     codex = None if no_prime else find_codex(codex_bin, os.environ)
     home = home_of(codex_home)
     with ExitStack() as stack:
-        package = stack.enter_context(opened(pkg, limits, identities))
+        package = stack.enter_context(opening())
         known = home.sync_dir.exists()
         if do_it and known:
             stack.enter_context(home_lock(home.sync_dir, "sync"))

@@ -65,14 +65,14 @@ class Known:
                 last = count
         return Base(last, chain.link(last), chain.link(1)) if last else None
 
-    def has(self, session: PackagedSession, outline: Outline, source_home: str | None) -> bool:
-        """Whether a sync of the session from ``source_home`` would surely change nothing there.
+    def has(self, session: PackagedSession, transcript: Outline, home: str | None) -> bool:
+        """Whether a sync of the session from ``home`` would surely change nothing there.
 
         So it is where the other home has it to its last entry, under its id or as what it began
         as, and takes over no name, archive state and branch: those that it has or got last are
         these, or it never got any and so lets its own stand.
         """
-        source = source_home or UNKNOWN_HOME
+        source, outline = home or UNKNOWN_HOME, transcript
         found = [(copy, copy.metadata) for copy in self._whole(session.session_id, outline)]
         origin = origin_id(outline.meta)
         if origin != session.session_id:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import zstandard
 
@@ -32,7 +32,6 @@ from ..package.native_manifest import (
 from ..package.native_writer import NativeWriter
 from ..transcript import scan
 from .gathering import Gathered
-from .known import Known
 from .secrets import SecretScan
 
 Progress = Callable[[int], None]
@@ -41,6 +40,16 @@ _CHUNK = 1 << 20
 
 TITLE = 120
 """How much of a title reports show."""
+
+
+class Elsewhere(Protocol):
+    """What those have whom a package is for, so that it can be left out."""
+
+    def base_of(self, transcript: Transcript) -> Base | None:
+        """The longest beginning of a session that they surely have."""
+
+    def has(self, session: PackagedSession, transcript: Transcript, home: str | None) -> bool:
+        """Whether they have all of a session of ``home``, and what is told of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +101,7 @@ class NativePacker:
     target: BinaryIO
     secrets: SecretScan
     progress: Progress | None = None
-    known: Known | None = None
+    known: Elsewhere | None = None
     _writer: NativeWriter = field(init=False)
     _sessions: Sessions = field(default_factory=Sessions)
 
@@ -107,8 +116,10 @@ class NativePacker:
         """
         assert session.file is not None
         transcript = scan(session.file, self.home.rollouts.segment, self.progress)
+        if self._is_known(session, transcript):
+            return None
         base = self.known.base_of(transcript) if self.known else None
-        if (base and not chosen) or self._is_known(session, transcript):
+        if base and not chosen:
             return None
         added: list[str] = []
         try:
@@ -159,7 +170,10 @@ class NativePacker:
             added.append(name)
         for part in later:
             if rollout_part(part.slice.file.name) not in self._writer.parts:
-                self._add(part.slice.file, *_measured(part.slice.file), added)
+                # Others' files are whole; what Codex adds to its own one meanwhile waits.
+                is_tip = part is transcript.slices[-1]
+                known = (part.size, part.sha256) if is_tip else _measured(part.slice.file)
+                self._add(part.slice.file, *known, added)
         history = [name, *(rollout_part(part.slice.file.name) for part in later)]
         return history, oldest.size - start + sum(part.size for part in later)
 

@@ -130,6 +130,13 @@ class SecretScan:
             found = self.detector.matches(text_of(value))
             self._beside += _secrets(session.session_id, found, Place(part))
 
+    def masked(self, text: str) -> str:
+        """A text with the kinds of its secrets, sure or not, in their place."""
+        data = text.encode("utf-8", "replace")
+        for match in reversed(self.detector.matches(data) if self.detector else []):
+            data = data[: match.start] + f"[{match.kind}]".encode() + data[match.end :]
+        return data.decode("utf-8", "replace")
+
     def found(self) -> tuple[Secret, ...]:
         """All secrets by session, in the order in which they went in."""
         order: dict[str, list[Secret]] = {}

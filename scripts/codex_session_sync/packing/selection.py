@@ -59,6 +59,11 @@ def select(home: Gathered, filters: Filters) -> Selection:
             "--session, --cwd "
             "and --since",
         )
+    return with_ancestors(home, chosen)
+
+
+def with_ancestors(home: Gathered, chosen: Collection[str]) -> Selection:
+    """These sessions, with those whose records they continue and those that spawned them."""
     needed = with_needed(chosen, lambda i: _needs(home, i))
     metas = {i: _descent(home.sessions[i]) for i in needed}
     order = ancestors_first(descent(metas), sorted(needed, key=lambda i: _begun(home, i)))

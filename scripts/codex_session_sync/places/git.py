@@ -24,11 +24,25 @@ def repository_key(url: str) -> str:
     return f"{host}/{path.strip('/').removesuffix('.git')}"
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How git ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: bytes
+
+
 @dataclass(frozen=True)
 class Git:
     """The installed git; without one nothing is known."""
 
     environ: Mapping[str, str]
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether there is a git to ask."""
+        return self._program is not None
 
     def top(self, directory: str) -> str | None:
         """The root of the working tree that a directory lies in."""
@@ -50,7 +64,18 @@ class Git:
     def _program(self) -> str | None:
         return shutil.which("git", path=self.environ.get("PATH"))
 
-    def _ask(self, directory: str, *arguments: str) -> str | None:
+    def run(
+        self,
+        directory: str,
+        *arguments: str,
+        given: bytes | None = None,
+        seconds: float = SECONDS,
+        hooks: bool = False,
+    ) -> Answer | None:
+        """What git answers in a directory; None where there is no git, or it takes too long.
+
+        ``given`` is its input. ``hooks``: where hooks lie is to be what the repository says.
+        """
         if self._program is None:
             return None
         quiet = {k: v for k, v in self.environ.items() if not k.startswith("GIT_")} | {
@@ -59,20 +84,22 @@ class Git:
             "GIT_NO_LAZY_FETCH": "1",
             "LC_ALL": "C",
         }
-        command = [self._program, "-C", directory, "--no-pager"]
-        for setting in (f"core.hooksPath={os.devnull}", "core.fsmonitor=false"):
-            command += ["-c", setting]
+        command = [self._program, "-C", directory, "--no-pager", "-c", "core.fsmonitor=false"]
+        if not hooks:
+            command += ["-c", f"core.hooksPath={os.devnull}"]
         try:
             done = subprocess.run(
                 [*command, *arguments],
                 env=quiet,
-                stdin=subprocess.DEVNULL,
+                input=given or b"",
                 capture_output=True,
-                timeout=SECONDS,
+                timeout=seconds,
                 check=False,
             )
         except (OSError, ValueError, subprocess.TimeoutExpired):
             return None
-        if done.returncode != 0:
-            return None
-        return done.stdout.decode(errors="replace").strip()
+        return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr)
+
+    def _ask(self, directory: str, *arguments: str) -> str | None:
+        found = self.run(directory, *arguments)
+        return found.out.strip() if found is not None and found.code == 0 else None

@@ -44,6 +44,7 @@ class _Shape:
 SHAPES = {
     "inspect-package": _Shape("classification"),
     "sync": _Shape("classification"),
+    "checkpoint sync": _Shape("classification"),
     "adopt": _Shape("action"),
     "rollback": _Shape(
         "action", idle=(("reason", "already_rolled_back"),), id_key="local_session_id"

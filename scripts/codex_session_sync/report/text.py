@@ -8,6 +8,7 @@ from rich.text import Text
 
 from ..model import Json, Notice
 from . import (
+    checkpoints_text,
     events_text,
     explain_text,
     have_text,
@@ -36,6 +37,7 @@ _TOLD = {
     (command, "no_op")
     for command in (
         *("adopt", "pack", "verify", "recover", "rollback", "watch"),
+        *("checkpoint install-hook", "checkpoint remove-hook"),
         *sidecars_text.COMMANDS,
         *events_text.PAINTERS,
     )
@@ -76,7 +78,7 @@ def _painted(report: Report, out: Screen) -> None:
         summary_text.paint(data, out, report.command)
         return
     _PAINTERS[report.command](data, out)
-    if report.command in ("inspect-package", "sync"):
+    if report.command in ("inspect-package", "sync", "checkpoint sync"):
         skills(data["skills"], out, with_diff=report.diff_skills)
 
 
@@ -166,6 +168,12 @@ _PAINTERS: dict[str, Callable[[Json, Screen], None]] = {
     "serve": service_text.held,
     "ingest": service_text.ingested,
     "watch": service_text.watched,
+    "checkpoint capture": checkpoints_text.captured,
+    "checkpoint report": checkpoints_text.report,
+    "checkpoint list": checkpoints_text.checkpoints,
+    "checkpoint sync": sessions_text.paint,
+    "checkpoint install-hook": checkpoints_text.hook,
+    "checkpoint remove-hook": checkpoints_text.hook,
     "demo": _demo,
     "completion": _completion,
     **dict.fromkeys(sidecars_text.COMMANDS, sidecars_text.changes),

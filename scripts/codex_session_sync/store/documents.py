@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from ..durable import TEMPORARY, safe_join, sync_file, sync_folder, temporary_folder, write_atomic
-from ..errors import HomeError
+from ..errors import HomeError, StoreError
 from ..journal.log import now
 from ..model import Json
 from ..regular import open_regular, read_regular
@@ -20,7 +20,7 @@ from .place import Store, not_writable, unreadable
 
 CATALOG_FORMAT = "codex-session-sync/store-catalog/1"
 
-Kind = Literal["package", "checkpoint", "import"]
+Kind = Literal["package", "listing", "checkpoint", "import"]
 
 _CHUNK = 1 << 20
 
@@ -120,13 +120,14 @@ def staging_folder(store: Store) -> Iterator[Path]:
 def put_package(store: Store, staged: Path) -> Entry:
     """Take a package into the store, under its SHA-256; one that is there already stays as it is.
 
-    ``staged`` lies in a ``staging_folder``. The gate must be held. Raises StoreError
-    ``store_not_writable``, ``store_damaged``.
+    Where that is damaged or gone, this one takes its place. ``staged`` lies in a
+    ``staging_folder``. The gate must be held. Raises StoreError ``store_not_writable``,
+    ``store_damaged``.
     """
     with staged.open("rb") as stream:
         digest = _digest(stream)
     known = package(store, digest)
-    if known is not None:
+    if known is not None and _is_whole(store, known):
         return known
     target = store.packages / digest[:2] / f"{digest}.csync"
     try:
@@ -138,7 +139,15 @@ def put_package(store: Store, staged: Path) -> Entry:
             sync_folder(folder)
     except OSError as error:
         raise not_writable(target, error) from error
-    return record(store, "package", digest, target, digest)
+    return known or record(store, "package", digest, target, digest)
+
+
+def _is_whole(store: Store, entry: Entry) -> bool:
+    try:
+        checked_package(store, entry)
+    except StoreError:
+        return False
+    return True
 
 
 def package(store: Store, digest: str) -> Entry | None:

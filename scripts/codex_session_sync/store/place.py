@@ -31,6 +31,11 @@ class Store:
         return self.path / "packages"
 
     @property
+    def listings(self) -> Path:
+        """What homes held when a checkpoint was made, each under its SHA-256."""
+        return self.path / "listings"
+
+    @property
     def checkpoints(self) -> Path:
         """A folder for each repository, with a manifest for each of its commits."""
         return self.path / "checkpoints"

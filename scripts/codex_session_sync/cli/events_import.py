@@ -15,6 +15,7 @@ from ..report.envelope import Problem, Report, Status
 from ..report.progress import byte_progress
 from ..store.place import locate_store
 from .options import common, home_of, opened, optional_package, store_option
+from .telling import repository_if_any
 
 
 @click.command("import")
@@ -31,9 +32,10 @@ def command(
 ) -> Report:
     """Keep what people and agents said in the sessions of PKG as events in the store.
 
-    PKG is a package of any kind, a Codex home, or the beginning of the SHA-256 of a package that
-    the store has; without it, this Codex home. What the store has already, from whichever package,
-    is seen again and not added.
+    PKG is a package of any kind, a Codex home, or of the store a checkpoint (a SHA, its beginning,
+    in a repository any name of a commit or a range) or the beginning of a package's SHA-256;
+    without it, this Codex home. What the store has already, from whichever package, is seen again
+    and not added.
 
     Writes to the store, which is made if there is none, and nowhere else.
 
@@ -41,6 +43,7 @@ def command(
     Examples:
       codex-session-sync events import
       codex-session-sync events import carried.tar.zst
+      codex-session-sync events import HEAD
       codex-session-sync events import archived-home/ --store /srv/store --json
 
     \b
@@ -54,7 +57,7 @@ def command(
         home = home_of(codex_home).path
         sources = [Source(home, home.name)]
     else:
-        sources = sources_of(str(pkg), path)
+        sources = sources_of(str(pkg), path, lambda: repository_if_any(None, needed=False))
     with byte_progress("reading", None) as progress:
         done = import_events(
             path, sources, lambda found: opened(found, limits, identities), progress=progress

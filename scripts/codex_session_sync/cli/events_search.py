@@ -27,7 +27,7 @@ COMMAND = "events search"
     metavar="REPO",
     help="Only sessions of this repository: a part of its address, or a directory.",
 )
-@click.option("--commit", metavar="SHA", help="Only sessions that began on this commit.")
+@click.option("--commit", metavar="SHA", help="Only what was said for this commit.")
 @click.option("--since", metavar="TIME", callback=moment, help="Only what was said since then.")
 @click.option("--until", metavar="TIME", callback=moment, help="Only what was said before then.")
 @click.option("--kind", type=click.Choice(["user", "agent"]), help="Only what these said.")

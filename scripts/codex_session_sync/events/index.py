@@ -149,7 +149,7 @@ def _anew(store: Store, progress: Progress | None) -> Updated:
 
 
 def _go_on(store: Store, path: Path, state: tuple[int, int], progress: Progress | None) -> int:
-    """Put in the imports that the catalog has from a byte on; returns how many."""
+    """Put in what the catalog has from a byte on; returns how many imports that were."""
     count = 0
     with closing(_connect(path, "rw")) as connection:
         connection.execute("PRAGMA synchronous = OFF")
@@ -159,6 +159,8 @@ def _go_on(store: Store, path: Path, state: tuple[int, int], progress: Progress 
             if line["kind"] == "import":
                 indexing.add(entry_of(line))
                 count += 1
+            elif line["kind"] == "checkpoint":
+                indexing.add_checkpoint(entry_of(line))
             connection.execute(
                 "UPDATE state SET catalog_start = ?, catalog_end = ?, catalog_line = ?",
                 (start, end, _catalog_line(store, start, end)),
@@ -168,12 +170,12 @@ def _go_on(store: Store, path: Path, state: tuple[int, int], progress: Progress 
 
 
 def _is_current(store: Store) -> bool:
-    """Whether the index has all imports of the catalog, and nothing else."""
+    """Whether the index has all that the catalog has for it, and nothing else."""
     state = _state(store)
     if state is None:
         return False
     lines = read_lines_from(store.catalog, "store_catalog", state[1])
-    return all(line["kind"] != "import" for _, _, line in lines)
+    return all(line["kind"] not in ("import", "checkpoint") for _, _, line in lines)
 
 
 def _state(store: Store) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..checkpoints.finding import Found
 from ..codex.prompts import milliseconds
 from ..codex.rollout import parse_time
 from ..lineage.fingerprint import FINGERPRINT_VERSION
@@ -34,7 +35,7 @@ _SESSION = (
 
 @dataclass(slots=True)
 class Indexing:
-    """Puts imports into the tables of a connection, within a transaction of the caller's."""
+    """Puts imports and checkpoints into tables, within a transaction of the caller's."""
 
     store: Store
     connection: sqlite3.Connection
@@ -43,6 +44,24 @@ class Indexing:
     """The last event of each stretch, as far as it was asked for."""
     _parent: tuple[str, int, int] = ("", 0, 0)
     """The event that was put in last, its stretch and its entry."""
+
+    def add_checkpoint(self, entry: Entry) -> None:
+        """Put in what was said for a commit, in place of what an earlier checkpoint of it told.
+
+        Raises StoreError where the truth is damaged.
+        """
+        manifest = Found(entry).manifest(self.store)
+        self._run("DELETE FROM commits WHERE checkpoint = ?", entry.id)
+        for session in manifest.related:
+            if session.went_on:
+                self._insert(
+                    "commits",
+                    checkpoint=entry.id,
+                    sha=manifest.origin.sha,
+                    session_id=session.session_id,
+                    after_entry=session.entries_before,
+                    last_entry=session.entries,
+                )
 
     def add(self, entry: Entry) -> None:
         """Put in an import. Raises StoreError where the truth is damaged."""

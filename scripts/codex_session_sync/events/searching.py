@@ -27,7 +27,8 @@ _MARK = re.compile(f"([{HIT}{HIT_END}])")
 class Filters:
     """What events are limited to; each only where it is given.
 
-    ``session`` and ``lineage`` are whole ids, ``commit`` is the beginning of one. ``repos``: any of
+    ``session`` and ``lineage`` are whole ids, ``commit`` is the beginning of one: the session began
+    on it, or the event came between the checkpoint before and that of it. ``repos``: any of
     them is a part of the address of the session's repository, or what addresses of the same one
     have in common, or a directory that it works in. ``since`` and ``until`` are aware; the latter
     is no part of the span.
@@ -148,7 +149,10 @@ def _conditions(filters: Filters) -> tuple[list[str], dict[str, Any]]:
     }
     of_session = {
         "session": "session_id = :session",
-        "commit": "substr(git_commit, 1, length(:commit)) = :commit",
+        "commit": "(substr(git_commit, 1, length(:commit)) = :commit OR EXISTS (SELECT 1 "
+        "FROM commits WHERE commits.session_id = sessions.session_id "
+        "AND substr(sha, 1, length(:commit)) = :commit "
+        "AND events.entry > after_entry AND events.entry <= last_entry))",
     }
     where = [condition for name, condition in of_event.items() if values[name] is not None]
     told = [condition for name, condition in of_session.items() if values[name] is not None]

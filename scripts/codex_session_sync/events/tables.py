@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-VERSION = 1
+VERSION = 2
 """Of the tables and of what is put into them; an index of another version is made anew."""
 
 TABLES = """
@@ -109,14 +109,24 @@ CREATE TABLE reach (
     PRIMARY KEY (stretch, session)
 ) WITHOUT ROWID;
 CREATE INDEX reach_by_session ON reach (session);
+CREATE TABLE commits (
+    checkpoint TEXT NOT NULL,
+    sha TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    after_entry INTEGER NOT NULL,
+    last_entry INTEGER NOT NULL,
+    PRIMARY KEY (checkpoint, session_id)
+) WITHOUT ROWID;
+CREATE INDEX commits_by_session ON commits (session_id);
 CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = "unicode61 remove_diacritics 2");
 """
 """A stretch is a part of a line without a fork: an event belongs to those sessions that reach its
-stretch, and there an entry that is not before its own."""
+stretch, and there an entry that is not before its own. A commit has the entries of a session that
+came between the checkpoint before and its own."""
 
 DUMPED = (
     *("imports", "packages", "ledgers", "events", "stretches"),
-    *("sessions", "readings", "refusals", "reach"),
+    *("sessions", "readings", "refusals", "reach", "commits"),
 )
 """The tables that hold the same whenever an index is made anew."""
 

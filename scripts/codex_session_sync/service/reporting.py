@@ -103,10 +103,9 @@ class Reporter:
                 self._send(wish, attempt)
         if self._wishes or self._pending or now - self._looked < self.every:
             return
-        first = not self._looked
         self._looked = now
         try:
-            found = self.folder.changed(settled=self.mode == "tail" and not first)
+            found = self.folder.changed(settled=self.mode == "tail")
         except OSError as error:
             code = {"code": "package_unreadable", "message": error.strerror or "it cannot be read"}
             self._say("run.error", {**code, "retryable": True})

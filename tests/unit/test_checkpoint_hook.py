@@ -14,6 +14,7 @@ import pytest
 from checkpointing import PATH, Place, commit, git, new_repo
 from codex_session_sync.checkpoints import hook
 from codex_session_sync.errors import UsageError
+from workbench import environment
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="scripts of a shell")
 
@@ -174,6 +175,21 @@ def test_a_program_that_is_gone_is_nobodys_trouble(place: Place) -> None:
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert list((place.root / "the logs").iterdir()) == []
+
+
+def test_who_is_to_live_on_when_the_terminal_goes_does(place: Place) -> None:
+    """The hook has the program ignore that signal; the program leaves it so."""
+    script = """
+import signal, sys
+from codex_session_sync.cli.main import main
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+sys.argv = ["codex-session-sync", "--version"]
+main()
+assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL)
+"""
+    command = [sys.executable, "-c", script]
+    subprocess.run(command, env=environment(place.root), check=True, capture_output=True)
 
 
 def test_the_log_is_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

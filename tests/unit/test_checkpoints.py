@@ -371,6 +371,21 @@ def test_what_a_lost_package_had_is_refused_and_taken_whole_next_time(
     gives_back(place)
 
 
+def test_what_was_packed_by_a_release_with_other_fingerprints_is_brought_all_the_same(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as then:
+        then.setattr("codex_session_sync.package.native_manifest.FINGERPRINT_VERSION", 1)
+        place.capture()
+    (place.home / ROSES.relative_path).write_bytes(ROSES.say("And tulips?").data())
+    assert [one.session_id for one in place.commit_and_capture().packed] == [ROSES.id]
+    third = side(place.root, "third")
+    options = ("--execute", "--no-prime", "--codex-home", str(third.home))
+    done = checkpoint(place, "sync", "--all", *options)
+    assert (done.exit_code, set(done.sessions)) == (0, {BEANS.id, ROSES.id, OLD.id})
+    assert "And tulips?" in third.file(ROSES.id).read_text()
+
+
 def test_the_very_same_package_is_put_back_in_its_place(place: Place) -> None:
     first = place.capture()
     [package] = entries(place.store, "package")

@@ -16,6 +16,7 @@ from .. import __version__
 from ..codex.rollout import parse_name
 from ..durable import temporary_folder
 from ..errors import SessionError, StoreError
+from ..lineage.fingerprint import FINGERPRINT_VERSION
 from ..lineage.graph import ancestors_first, descent
 from ..package.native import open_native
 from ..package.native_manifest import Sessions, chain_part, manifest_head, rollout_part
@@ -147,7 +148,12 @@ class _Assembly:
             sessions.add({**entry, "row": row and dict(row), "history": history})
             self.written.append(session_id)
         program = f"codex-session-sync {__version__}"
-        writer.finish(manifest_head(sessions, self.listing.home, program), sessions.pieces)
+        head = manifest_head(sessions, self.listing.home, program)
+        others = {self._held[i].fingerprint_version for i in self.written} - {FINGERPRINT_VERSION}
+        if others:
+            # Links of another version are not used: who reads the package computes all of them.
+            head["fingerprint_version"] = min(others)
+        writer.finish(head, sessions.pieces)
 
     def _write_files(self, writer: NativeWriter, session_id: str, added: list[str]) -> None:
         """Write the files of a session that are not there yet. Raises SessionError."""

@@ -10,7 +10,6 @@ from typing import BinaryIO, Self
 
 from ..codex.rollout import parse_name
 from ..errors import PackageError, SessionError, StoreError
-from ..lineage.fingerprint import FINGERPRINT_VERSION
 from ..model import Chain, Json
 from ..package.members import Limits
 from ..package.native_format import Part, contents, locate_manifest, manifest_text, parts_of, verify
@@ -41,13 +40,15 @@ class Piece:
 class Held:
     """What the packages of a chain have of a session.
 
-    ``entry`` is what the newest of them tells of it, ``links`` are those of its entries, ``files``
-    the pieces of each rollout, without gaps from its beginning on.
+    ``entry`` is what the newest of them tells of it, ``links`` are those of its entries, in some
+    ``fingerprint_version``, ``files`` the pieces of each rollout, without gaps from its beginning
+    on.
     """
 
     entry: Json
     links: bytes
     files: Mapping[str, tuple[Piece, ...]]
+    fingerprint_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class StoredPackage:
     stream: BinaryIO
     parts: Mapping[str, Part]
     sessions: Mapping[str, Json]
+    fingerprint_version: int
 
     def files_of(self, session_id: str) -> Iterator[str]:
         """The names of the parts with files of a session, those of its history first."""
@@ -118,7 +120,7 @@ class Shelf:
             links = self._links(link.package, entry, links)
         if len(links) != listed.entries * Chain.LINK_BYTES or entry["head"] != listed.head:
             raise lost(listed.chain[-1].package, "it has other entries than its listing says")
-        return Held(entry, links, files)
+        return Held(entry, links, files, self.package(listed.chain[-1].package).fingerprint_version)
 
     def pieces(self, chosen: tuple[Piece, ...]) -> Iterator[bytes]:
         """The bytes of a rollout. Raises SessionError ``checkpoint_damaged``."""
@@ -179,10 +181,8 @@ class Shelf:
             raise lost(digest, str(error.strerror or error)) from error
         except (PackageError, StoreError) as error:
             raise lost(digest, error.message) from error
-        if document["fingerprint_version"] != FINGERPRINT_VERSION:
-            raise lost(digest, "its fingerprints are of another version")
         sessions = {one["session_id"]: one for one in document["sessions"]}
-        return StoredPackage(stream, parts, sessions)
+        return StoredPackage(stream, parts, sessions, document["fingerprint_version"])
 
 
 def lost(digest: str, why: str) -> SessionError:

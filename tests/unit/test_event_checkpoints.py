@@ -52,6 +52,9 @@ def test_what_was_said_for_a_commit(place: Place) -> None:
     assert found(place, first) == sorted(PRUNE)
     assert found(place, second[:8]) == sorted(HEDGE)
     assert found(place, "0" * 40) == []
+    assert found(place, "HEAD~1") == sorted(PRUNE)
+    done = call("events", "search", "--commit", "no-such", "--store", store, "--json")
+    assert [error["code"] for error in done.envelope["errors"]] == ["commit_unknown"]
 
 
 def test_a_checkpoint_that_comes_later_is_indexed_too(place: Place) -> None:

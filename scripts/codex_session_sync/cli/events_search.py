@@ -15,6 +15,7 @@ from ..places.git import Git, repository_key
 from ..report.envelope import Report
 from .options import common, moment, store_option
 from .storing import asked, store_of
+from .telling import commit_meant
 
 COMMAND = "events search"
 
@@ -27,7 +28,7 @@ COMMAND = "events search"
     metavar="REPO",
     help="Only sessions of this repository: a part of its address, or a directory.",
 )
-@click.option("--commit", metavar="SHA", help="Only what was said for this commit.")
+@click.option("--commit", metavar="COMMIT", help="Only what was said for this commit.")
 @click.option("--since", metavar="TIME", callback=moment, help="Only what was said since then.")
 @click.option("--until", metavar="TIME", callback=moment, help="Only what was said before then.")
 @click.option("--kind", type=click.Choice(["user", "agent"]), help="Only what these said.")
@@ -68,7 +69,7 @@ def command(
     Examples:
       codex-session-sync events search prune roses
       codex-session-sync events search '"heavy frost"' --since 2026-03-01
-      codex-session-sync events search --commit 4f2a9c1 --json
+      codex-session-sync events search --commit HEAD~2 --json
 
     \b
     Next:
@@ -82,7 +83,7 @@ def command(
             session=session_meant(index, session) if session is not None else None,
             lineage=lineage_meant(index, lineage) if lineage is not None else None,
             repos=_repos(repo) if repo else (),
-            commit=commit,
+            commit=commit_meant(commit) if commit else None,
             kind=f"{kind}_message" if kind else None,
             since=since,
             until=until,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from ..store.documents import Entry
 from ..store.place import Store
 
 HEAD = "HEAD"
+
+_SHA = re.compile(r"[0-9a-f]{1,64}")
 
 
 def checkpoint_json(
@@ -66,6 +69,20 @@ def repository_if_any(repo: Path | None, *, needed: bool) -> Repository | None:
         if needed or repo is not None:
             raise
         return None
+
+
+def commit_meant(told: str) -> str:
+    """A SHA or its beginning as it is; the SHA of what is a name in the current repository.
+
+    Raises UsageError: ``repository_missing``, ``commit_unknown``, ``repository_empty``; HomeError.
+    """
+    if _SHA.fullmatch(told.lower()):
+        return told.lower()
+    repository = find_repository(Path(), os.environ)
+    sha = repository.sha(told)
+    if sha is None:
+        raise repository.no_commit(told)
+    return sha
 
 
 def found_json(store: Store, found: Found, *, sessions: bool = True) -> Json:

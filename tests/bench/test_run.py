@@ -57,7 +57,7 @@ def test_everything_is_measured(tmp_path: Path) -> None:
         command = [sys.executable, str(SCRIPT), *options]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    done = call("0.002")
+    done = call("0.002", "--runs", "1")
     assert done.returncode == 0, done.stderr
     document = json.loads(out.read_bytes())
     series = document["series"]

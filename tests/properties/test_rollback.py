@@ -138,5 +138,5 @@ def test_a_story_ends_where_it_began(tmp_path: Path, seed: int) -> None:
     run(tmp_path, seed, STEPS)
 
 
-def test_two_hundred_steps_end_where_they_began(tmp_path: Path) -> None:
-    run(tmp_path, 2026, 200)
+def test_a_hundred_steps_end_where_they_began(tmp_path: Path) -> None:
+    run(tmp_path, 2026, 100)

@@ -122,7 +122,8 @@ def remember(state: State, path: Path, size: int, mtime_ns: int) -> None:
         left_ns = path.stat().st_ctime_ns + scan_cache.SETTLED_NS - time.time_ns()
         if left_ns > scan_cache.SETTLED_NS:  # by a clock that is ahead of ours
             return
-        time.sleep(max(0, left_ns) / 1e9)
+        if left_ns > 0:
+            time.sleep(left_ns / 1e9)
         key, status = scan_cache.key_of(slices), path.stat()
     except OSError:
         return

@@ -116,10 +116,14 @@ class Soak:
         elif kill:
             process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=120)
-        if out:
-            data = json.loads(out)["data"]
+        told = json.loads(out) if out else {"data": {}, "errors": []}
+        if data := told["data"]:
             self.figures.requests += data["requests"]
             assert data["totals"]["failed"] == 0 or kill, data
+        else:
+            # Ended before it had begun, or killed.
+            assert kill
+            assert all(error["code"] == "interrupted" for error in told["errors"]), told
         assert b"Traceback" not in err, err
 
     def _look(self, pid: int) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -30,6 +31,8 @@ TEMPORARY = ".*.tmp"
 
 UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 """The errors of a file system that has no sync, or no locks."""
+
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
 
 MANY = 8
 """From this many files on, one sync of the file system is cheaper than one for each file."""
@@ -58,6 +61,14 @@ def safe_join(root: Path, relative: str, checked: set[str] | None = None) -> Pat
     if found.is_symlink():
         raise _escapes(root, relative)
     return found
+
+
+def plain_name(text: str, otherwise: str) -> str:
+    """What a file may be called after ``text`` on any system; ``otherwise`` where nothing is left.
+
+    Different texts may come to the same name.
+    """
+    return _NOT_PLAIN.sub("-", text).strip("-.")[:80] or otherwise
 
 
 def write_atomic(path: Path, data: bytes) -> None:

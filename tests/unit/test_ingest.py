@@ -349,7 +349,9 @@ def test_another_home_is_watched(place: Path) -> None:
     assert found["errors"] == []
     assert found["data"]["totals"]["failed"] == 0
     # Started again it tells all of it once more, and nothing is done.
+    told = home / "session-sync" / "service" / "workers" / "desk-tail.json"
     with ingesting(place, watch(source), "--source", "desk") as process:
+        wait_for(told.exists)
         time.sleep(1)
         assert ended(process, signal.SIGTERM)["status"] == "no_op"
 

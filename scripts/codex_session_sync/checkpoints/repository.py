@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..durable import plain_name
 from ..errors import HomeError, UsageError
 from ..places.git import Answer, Git, repository_key
 
@@ -21,7 +22,6 @@ MESSAGE = 4000
 """How much of a commit's message is kept."""
 
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _CREDENTIALS = re.compile(r"(?i)(?<=://)[^/@]*@")
 _SSH = re.compile(r"(?i)((?:git\+)?ssh://[^/:@]*)(?::[^/@]*)?(?=@)")
 _LOCAL = ("/", "./", "../", "~")
@@ -163,12 +163,12 @@ def find_repository(folder: Path, environ: Mapping[str, str]) -> Repository:
     key = _key_of(remote, top or place) if remote else f"commits:{_first_commits(git, place)}"
     common = git.run(place, "rev-parse", "--git-common-dir")
     named = key if remote else _own_name(place, common)
-    name = _NO_NAME.sub("-", named.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git")).strip("-.")
+    name = plain_name(named.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git"), "repository")
     return Repository(
         git,
         place,
         key,
-        name[:60] or "repository",
+        name,
         remote,
         top,
         tuple(dict.fromkeys((*([top] if top else ()), *_worktrees(git, place)))),

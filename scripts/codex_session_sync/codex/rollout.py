@@ -186,7 +186,7 @@ def parse_record(data: bytes) -> Json | None:
         return record
     # So deep a record has as many brackets, each of which closes.
     if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
-        return None if _too_deep(record) else record
+        return None if deeper(record, MAX_DEPTH) else record
     return record
 
 
@@ -203,10 +203,11 @@ def _is_shallow(values: Collection[Any], depth: int = 4) -> bool:
     return True
 
 
-def _too_deep(record: Json) -> bool:
-    """Whether objects and arrays are nested deeper than MAX_DEPTH."""
-    level: list[Any] = [record]
-    for _ in range(MAX_DEPTH):
+def deeper(document: Json, most: int) -> bool:
+    """Whether objects and arrays are in each other more than ``most`` times, the document itself
+    being the first."""
+    level: list[Any] = [document]
+    for _ in range(most):
         values = (v for c in level for v in (c.values() if isinstance(c, dict) else c))
         level = [value for value in values if isinstance(value, dict | list)]
     return bool(level)

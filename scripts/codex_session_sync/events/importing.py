@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from ..durable import sync_all, sync_folder
 from ..errors import SessionError
-from ..journal.log import now
+from ..journal.log import new_id, now
 from ..model import Json, Notice
 from ..package.members import unreadable
 from ..package.sessions import Package
@@ -25,14 +25,12 @@ from ..store.opening import find_store, make_store
 from ..store.place import Store, not_writable
 from .drafting import Spool
 from .ledger import ledger_path, read_ledger
-from .manifests import make_manifest, new_import_id, put_manifest
+from .manifests import make_manifest, put_manifest
 from .normalise import CURRENT, Normaliser
 from .sources import Source
 from .surveying import Desk, Progress, survey
 
 COMMAND = "events import"
-
-_CHUNK = 1 << 20
 
 Opener = Callable[[Path], AbstractContextManager[Package]]
 
@@ -61,7 +59,7 @@ def import_events(
     valid: lines that the next one sees, without a manifest that tells of them. Raises PackageError
     where a package cannot be used as a whole, StoreError, UsageError.
     """
-    run = _Run(path, sources, opener, normaliser, new_import_id(), now(), progress)
+    run = _Run(path, sources, opener, normaliser, new_id(), now(), progress)
     with staging_errors(), tempfile.TemporaryFile() as stream:
         draft = run.draft(stream)
         store = make_store(path)
@@ -176,11 +174,8 @@ def _digest(path: Path) -> str | None:
     """The SHA-256 of a package that is a file; None for a directory, or what is not there."""
     if not path.is_file():
         return None
-    digest = hashlib.sha256()
     try:
         with open_regular(path, follow=True) as stream:
-            while piece := stream.read(_CHUNK):
-                digest.update(piece)
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise unreadable("the package", error) from error
-    return digest.hexdigest()

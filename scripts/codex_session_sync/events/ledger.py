@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,11 +112,6 @@ class Known:
             self._note_marks(line["normaliser"], first, marks, line["after"])
             if marks and self.strand.has(number, marks[-1]):
                 self._reach(line["normaliser"], number, line["after"])
-
-    def note_all(self, lines: Iterable[Json]) -> None:
-        """Take in many lines."""
-        for line in lines:
-            self.note(line)
 
     def _note_event(self, line: Json, number: int) -> None:
         link, withdrawn = line["event_id"], line["kind"] == "withdrawn"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 
 import orjson
 
@@ -17,11 +15,6 @@ from ..store.place import Store
 
 FORMAT = "codex-session-sync/import/1"
 SCHEMA = "import_manifest"
-
-
-def new_import_id() -> str:
-    """An id for an import; ids sort by the moments at which they were made."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(4)}"
 
 
 def make_manifest(

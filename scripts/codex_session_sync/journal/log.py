@@ -93,7 +93,7 @@ class Journal:
 
     def new_id(self) -> str:
         """An id for the next transaction, above all that there are."""
-        return _after(_new_id(), max(self.ids(), default=""))
+        return _after(new_id(), max(self.ids(), default=""))
 
     def ids(self) -> list[str]:
         """The ids of all transactions, newest first.
@@ -298,7 +298,8 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _new_id() -> str:
+def new_id() -> str:
+    """An id that nobody else draws; ids sort by the moments at which they were drawn."""
     return f"{datetime.now(UTC):{_MOMENT}}-{secrets.token_hex(4)}"
 
 

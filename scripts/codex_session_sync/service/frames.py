@@ -6,11 +6,11 @@ What is refused is told by place and rule, never by what stands there: it may be
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 
 from .. import validation
+from ..codex.rollout import deeper
 from ..errors import RequestError, SyncError
 from ..model import Json
 from .limits import ServiceLimits
@@ -145,15 +145,6 @@ def refusal(frame: Frame, error: SyncError) -> Json:
         if isinstance(value, str) and 0 < len(value) <= 200:
             payload[key] = value
     return answer(frame, "run.error", payload)
-
-
-def deeper(document: Any, most: int) -> bool:
-    """Whether objects and arrays are in each other more than ``most`` times."""
-    level = [document]
-    for _ in range(most):
-        values = (v for c in level for v in (c.values() if isinstance(c, dict) else c))
-        level = [value for value in values if isinstance(value, dict | list)]
-    return bool(level)
 
 
 def _not_json(what: str) -> RequestError:

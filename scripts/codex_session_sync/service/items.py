@@ -7,7 +7,6 @@ not in the same folder.
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,10 +20,10 @@ from .. import validation
 from ..codex.home import ARCHIVED, INDEX, INSTALLATION_ID, SESSIONS
 from ..codex.rollout import META, SESSION_ID, format_name, parse_name, parse_time
 from ..codex.session_index import index_line
+from ..durable import plain_name
 from ..errors import RequestError
 from ..model import Json
 
-_PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
 _PART_BYTES = 1 << 20
 
 
@@ -128,7 +127,7 @@ def stage(items: Sequence[SessionItem], folder: Path, source: str, source_home: 
 
     Its name is what the source is called, since branches are named by it.
     """
-    root = folder / (_PLAIN.sub("-", source).strip("-.")[:80] or "worker")
+    root = folder / plain_name(source, "worker")
     if root.exists():
         shutil.rmtree(root)
     root.mkdir(parents=True)

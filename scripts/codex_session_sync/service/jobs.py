@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ import orjson
 from .. import validation
 from ..durable import write_atomic
 from ..errors import HomeError, RequestError
+from ..journal.log import now
 from ..model import Json
 from ..regular import read_regular
 from .importing import RESULTS
 from .keys import Asked, payload_mismatch, require_same_sender
 from .limits import ServiceLimits
-from .state import ServiceState, moment
+from .state import ServiceState
 
 SCHEMA = "codex-session-sync/service-job/1"
 ACTIVE = ("queued", "running")
@@ -60,7 +61,6 @@ class Jobs:
 
     state: ServiceState
     limits: ServiceLimits
-    _documents: dict[str, Json] = field(default_factory=dict)
 
     def open(self) -> None:
         """Bring files and database together, and free what a process that died was at.
@@ -79,7 +79,7 @@ class Jobs:
                 owner = owners.pop(path.stem, None)
                 if job["status"] == "running" and not (owner and self.state.lives(owner)):
                     if job["kind"] == "worker":
-                        job |= {"status": "failed", "error": "interrupted", "endedAt": moment()}
+                        job |= {"status": "failed", "error": "interrupted", "endedAt": now()}
                     else:
                         job["status"] = "queued"
                     self._write(document)
@@ -101,8 +101,8 @@ class Jobs:
             "source": source,
             "mode": "backfill",
             "status": "queued" if payload is not None else "running",
-            "createdAt": moment(),
-            "startedAt": None if payload is not None else moment(),
+            "createdAt": now(),
+            "startedAt": None if payload is not None else now(),
             "endedAt": None,
             "attempts": 0 if payload is not None else 1,
             "error": None,
@@ -161,12 +161,7 @@ class Jobs:
 
     def get(self, job_id: str) -> Json:
         """One job. Raises RequestError ``job_unknown``."""
-        document = self._document(job_id)
-        if document is None:
-            raise RequestError(
-                "job_unknown", "there is no such job", hint="a frame job.list tells those there are"
-            )
-        job: Json = document["job"]
+        job: Json = self._required(job_id)["job"]
         return job
 
     def run_of(self, job_id: str) -> str:
@@ -209,7 +204,7 @@ class Jobs:
             database.commit()
         for (job_id,) in found:
             job = self.get(job_id)
-            started = job["startedAt"] or moment()
+            started = job["startedAt"] or now()
             return self.change(
                 job_id, status="running", startedAt=started, attempts=job["attempts"] + 1
             )
@@ -217,8 +212,9 @@ class Jobs:
 
     def change(self, job_id: str, **changes: Any) -> Json:
         """Set what is to be told of a job, durably. Raises RequestError ``job_unknown``."""
-        job = {**self.get(job_id), **changes}
-        document = {**self._documents[job_id], "job": job}
+        document = self._required(job_id)
+        job: Json = {**document["job"], **changes}
+        document["job"] = job
         self._write(document)
         ended = job["status"] not in ACTIVE
         with self._database() as database:
@@ -231,7 +227,7 @@ class Jobs:
 
     def end(self, job_id: str, status: str, error: str | None = None) -> Json:
         """End a job."""
-        return self.change(job_id, status=status, error=error, endedAt=moment())
+        return self.change(job_id, status=status, error=error, endedAt=now())
 
     def expire(self) -> int:
         """Forget the jobs that ended long ago; how many."""
@@ -241,25 +237,27 @@ class Jobs:
             path = self.state.jobs / f"{job['jobId']}.json"
             if job["status"] not in ACTIVE and path.stat().st_mtime < before:
                 path.unlink(missing_ok=True)
-                self._documents.pop(job["jobId"], None)
                 gone += 1
         if gone:
             self.open()
         return gone
 
     def _document(self, job_id: str) -> Json | None:
-        """What is kept of a job; another process may have changed it."""
+        """What is kept of a job, read each time: another process may have changed it."""
         if "/" in job_id or "\\" in job_id or "\0" in job_id:
             return None
-        document = _read(self.state.jobs / f"{job_id}.json")
-        if document is not None:
-            self._documents[job_id] = document
+        return _read(self.state.jobs / f"{job_id}.json")
+
+    def _required(self, job_id: str) -> Json:
+        document = self._document(job_id)
+        if document is None:
+            raise RequestError(
+                "job_unknown", "there is no such job", hint="a frame job.list tells those there are"
+            )
         return document
 
     def _write(self, document: Json) -> None:
-        path = self.state.jobs / f"{document['job']['jobId']}.json"
-        write_atomic(path, orjson.dumps(document))
-        self._documents[document["job"]["jobId"]] = document
+        write_atomic(self.state.jobs / f"{document['job']['jobId']}.json", orjson.dumps(document))
 
     def _payload(self, job_id: str) -> Path:
         return self.state.jobs / f"{job_id}.payload"
@@ -271,7 +269,8 @@ class Jobs:
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
-        """The database, made anew where it is none. Raises HomeError ``service_database``."""
+        """The database, made anew where it is none. Raises HomeError
+        ``service_database_busy``."""
         try:
             with closing(_opened(self.state.database)) as database:
                 yield database

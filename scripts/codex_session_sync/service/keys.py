@@ -16,9 +16,9 @@ import orjson
 from .. import validation
 from ..durable import write_atomic
 from ..errors import RequestError
+from ..journal.log import now
 from ..model import Json
 from ..regular import read_regular
-from .state import moment
 
 SCHEMA = "codex-session-sync/service-key/1"
 
@@ -82,7 +82,7 @@ class Keys:
             "source": asked.source,
             "mode": asked.mode,
             "payloadSha256": asked.digest,
-            "answeredAt": moment(),
+            "answeredAt": now(),
             "result": result,
             "upload": upload,
         }

@@ -15,7 +15,7 @@ import orjson
 from .. import __version__
 from ..model import Json
 from .frames import PROTOCOL
-from .inbox import Inbox
+from .inbox import Inbox, Line
 from .speaking import Outbox
 from .watching import Folder, Wish
 
@@ -84,8 +84,7 @@ class Reporter:
     def _begun(self) -> bool:
         """Wait to be told to begin."""
         while not self.inbox.ended:
-            line = self.inbox.take(_LOOK_S)
-            frame = _frame(line.data) if line is not None and line.data is not None else None
+            frame = _frame(self.inbox.take(_LOOK_S))
             if frame is not None and frame["type"] == "run.start":
                 payload = frame.get("payload") or {}
                 self.source = str(payload.get("source") or "watch")
@@ -142,9 +141,8 @@ class Reporter:
         self._pending = _Pending(wish, frame, attempt, time.monotonic())
         self.out.send(frame)
 
-    def _hear(self, line: object) -> None:
-        data = getattr(line, "data", None)
-        frame = _frame(data) if data is not None else None
+    def _hear(self, line: Line | None) -> None:
+        frame = _frame(line)
         if frame is None:
             return
         payload = frame.get("payload") or {}
@@ -193,8 +191,7 @@ class Reporter:
         """Wait for the answer to the end of the run, as long as there may be one."""
         until = time.monotonic() + AGAIN_S
         while not self.inbox.ended and time.monotonic() < until:
-            line = self.inbox.take(_LOOK_S)
-            frame = _frame(line.data) if line is not None and line.data is not None else None
+            frame = _frame(self.inbox.take(_LOOK_S))
             if frame is not None and frame["type"] == "run.complete":
                 return
 
@@ -202,10 +199,12 @@ class Reporter:
         self.out.send({"type": kind, "runId": self.run_id, "payload": payload})
 
 
-def _frame(data: bytes) -> Json | None:
+def _frame(line: Line | None) -> Json | None:
     """A line as a frame; what is none is passed over."""
+    if line is None or line.data is None:
+        return None
     try:
-        found = orjson.loads(data)
+        found = orjson.loads(line.data)
     except orjson.JSONDecodeError:
         return None
     return found if isinstance(found, dict) and isinstance(found.get("type"), str) else None

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -104,11 +103,6 @@ def open_state(folder: Path) -> Iterator[ServiceState]:
         with suppress(OSError):
             lock.release()
         shutil.rmtree(state.own, ignore_errors=True)
-
-
-def moment() -> str:
-    """The present, as documents of the service have times."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def held_in(folder: Path) -> Json:

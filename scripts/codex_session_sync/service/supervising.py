@@ -7,7 +7,6 @@ it had sent stands; what it sends again is known by its key.
 from __future__ import annotations
 
 import io
-import re
 import threading
 import time
 from collections.abc import Sequence
@@ -18,14 +17,16 @@ from typing import TYPE_CHECKING, Literal
 
 import orjson
 
+from ..durable import plain_name
 from ..errors import RequestError
+from ..journal.log import now
 from ..model import Json
 from .frames import PROTOCOL
 from .inbox import Inbox
 from .limits import ServiceLimits
 from .serving import Service
 from .speaking import Outbox, UnheardError
-from .state import ServiceState, moment
+from .state import ServiceState
 from .workers import Worker, start
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ LONGEST_WAIT_S = 60.0
 TELL_EVERY_S = 1.0
 MOST_ITEMS = 1000
 _LOOK_S = 0.1
-_PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +247,7 @@ class Supervisor:
             "mode": self.mode,
             "pid": worker.process.pid,
             "starts": self.watch.starts,
-            "told_at": moment(),
+            "told_at": now(),
             "lag_seconds": round(max(oldest, self.service.heard.worker_lag), 3),
             "waiting_frames": lines,
             "totals": self.service.heard.totals,
@@ -263,4 +263,4 @@ class Supervisor:
 
     @property
     def _name(self) -> str:
-        return _PLAIN.sub("-", self.source).strip("-.")[:80] or "worker"
+        return plain_name(self.source, "worker")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from ..durable import TEMPORARY, safe_join, sync_file, sync_folder, temporary_folder, write_atomic
 from ..errors import HomeError, StoreError
@@ -21,8 +21,6 @@ from .place import Store, not_writable, unreadable
 CATALOG_FORMAT = "codex-session-sync/store-catalog/1"
 
 Kind = Literal["package", "listing", "checkpoint", "import"]
-
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +123,7 @@ def put_package(store: Store, staged: Path) -> Entry:
     ``store_damaged``.
     """
     with staged.open("rb") as stream:
-        digest = _digest(stream)
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     known = package(store, digest)
     if known is not None and _is_whole(store, known):
         return known
@@ -160,7 +158,7 @@ def checked_package(store: Store, entry: Entry) -> Path:
     path = path_of(store, entry)
     try:
         with open_regular(path) as stream:
-            digest = _digest(stream)
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except FileNotFoundError as error:
         raise damaged(path, None, "is gone") from error
     except OSError as error:
@@ -168,10 +166,3 @@ def checked_package(store: Store, entry: Entry) -> Path:
     if digest != entry.sha256:
         raise damaged(path, None, "is not as it was written")
     return path
-
-
-def _digest(stream: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while piece := stream.read(_CHUNK):
-        digest.update(piece)
-    return digest.hexdigest()

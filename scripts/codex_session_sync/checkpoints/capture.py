@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..codex.home import CodexHome
+from ..codex.thread_row import git_of
 from ..errors import SessionError, StoreError, UsageError
 from ..excerpt import last_answer
 from ..journal.log import now
@@ -259,8 +260,7 @@ def _listed(
         return texts((secrets.masked(one) for one in told if isinstance(one, str)), WORDS)
 
     facts = transcript.facts
-    row, git = session.row or {}, transcript.meta.get("git")
-    commit = row.get("git_sha") or (git.get("commit_hash") if isinstance(git, dict) else None)
+    row = session.row or {}
     begun, last = transcript.meta.get("cwd"), facts.last_cwd or row.get("cwd")
     return Listed(
         session.session_id,
@@ -277,7 +277,7 @@ def _listed(
         words(last_answer(transcript)),
         _text(last),
         _text(begun) if begun != last else None,
-        _sha(commit),
+        _sha(git_of(transcript.meta, row).commit),
         facts.last_timestamp,
     )
 
@@ -286,8 +286,8 @@ def _text(told: object) -> str | None:
     return told if isinstance(told, str) else None
 
 
-def _sha(told: object) -> str | None:
-    text = told.lower() if isinstance(told, str) else ""
+def _sha(told: str | None) -> str | None:
+    text = (told or "").lower()
     return text if len(text) in (40, 64) and not text.strip("0123456789abcdef") else None
 
 

@@ -20,7 +20,7 @@ from ..service.limits import DEFAULT_SERVICE_LIMITS
 from ..service.serving import Service
 from ..service.speaking import Outbox
 from ..service.supervising import Care, Ended, Supervisor
-from .serve import importing_options, settling, state_of
+from .conversing import importing_options, settling, state_of
 
 COMMAND = "ingest"
 BACKFILL_RESTARTS = 5

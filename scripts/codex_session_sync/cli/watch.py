@@ -16,8 +16,8 @@ from ..service.limits import DEFAULT_SERVICE_LIMITS
 from ..service.reporting import Reporter
 from ..service.speaking import Outbox
 from ..service.watching import watched
+from .conversing import ending, stdin
 from .options import common
-from .serve import ending, stdin
 
 COMMAND = "watch"
 

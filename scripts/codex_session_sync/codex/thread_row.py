@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from ..model import Facts, HistoryMode, Outline, Row, Transcript
+from ..model import Facts, HistoryMode, Json, Outline, Row, Transcript
 from .rollout import parse_time
 
 DEFAULT_PROVIDER = "openai"
@@ -119,6 +119,33 @@ _ADVANCING = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class GitInfo:
+    """The repository's URL, the branch and the commit that a session began on, where known."""
+
+    repository: str | None
+    branch: str | None
+    commit: str | None
+
+
+def git_of(meta: Json, row: Row | None) -> GitInfo:
+    """What a session began on: by its transcript, and by its row where that says nothing.
+
+    A client may set a row's branch later on.
+    """
+    git, row = meta.get("git"), row or {}
+    git = git if isinstance(git, dict) else {}
+
+    def told(key: str, column: str) -> str | None:
+        return _text(git.get(key)) or _text(row.get(column))
+
+    return GitInfo(
+        told("repository_url", "git_origin_url"),
+        told("branch", "git_branch"),
+        told("commit_hash", "git_sha"),
+    )
+
+
 def _instead_of_preview(row: Row, facts: Facts) -> Row:
     """What takes the place of a fork's preview, which need not be its own first words."""
     own = facts.own_first_message or ""
@@ -129,8 +156,7 @@ def _instead_of_preview(row: Row, facts: Facts) -> Row:
 
 def _derived(transcript: Transcript) -> dict[str, Value]:
     meta, facts = transcript.meta, transcript.facts
-    git = meta.get("git")
-    git = git if isinstance(git, dict) else {}
+    git = git_of(meta, None)
     created = _milliseconds(facts.first_timestamp)
     updated = _milliseconds(facts.last_timestamp) or created
     # Codex shows a fork by where it begins and titles it by what was first said in it alone.
@@ -159,9 +185,9 @@ def _derived(transcript: Transcript) -> dict[str, Value]:
         "agent_role": _text(meta.get("agent_role")),
         "agent_path": _text(meta.get("agent_path")),
         "memory_mode": _text(meta.get("memory_mode")) or "enabled",
-        "git_sha": _text(git.get("commit_hash")),
-        "git_branch": _text(git.get("branch")),
-        "git_origin_url": _text(git.get("repository_url")),
+        "git_sha": git.commit,
+        "git_branch": git.branch,
+        "git_origin_url": git.repository,
         "has_user_event": 0,
         "is_pinned": 0,
     }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
+from ..codex.thread_row import git_of
 from ..errors import SessionError
 from ..lineage.fingerprint import lineage_of_link
 from ..lineage.kinship import kinship
-from ..model import Json, Notice, Outline, PackagedSession, Row, Tail, Transcript
+from ..model import Json, Notice, Outline, PackagedSession, Tail, Transcript
 from ..package.native import refuted
 from ..package.sessions import Package
 from ..reading import scan_all
@@ -266,7 +267,7 @@ class _Survey:
             "name": session.name,
             "title": " ".join(str(title).split())[:TITLE] if title else None,
             "cwd": facts.last_cwd,
-            "git": _git(outline.meta, session.row),
+            "git": asdict(git_of(outline.meta, session.row)),
             "first_at": facts.first_timestamp,
             "last_at": facts.last_timestamp,
             "forked_from": fork,
@@ -312,21 +313,6 @@ def _by_lineage(courses: Iterable[_Course]) -> dict[str, list[_Course]]:
     found: dict[str, list[_Course]] = defaultdict(list)
     for course in courses:
         found[(lineage_of(course.strand) or "") if course.strand else ""].append(course)
-    return found
-
-
-def _git(meta: Json, row: Row | None) -> Json:
-    """The repository, branch and commit that a session began on, as far as they are known."""
-    told = meta.get("git")
-    told = told if isinstance(told, dict) else {}
-    found = {}
-    for name, key, column in (
-        ("repository", "repository_url", "git_origin_url"),
-        ("branch", "branch", "git_branch"),
-        ("commit", "commit_hash", "git_sha"),
-    ):
-        value = told.get(key) or (row or {}).get(column)
-        found[name] = value if isinstance(value, str) and value else None
     return found
 
 

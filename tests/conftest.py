@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,10 @@ settings.register_profile(
     "ci", settings.get_profile("developing"), derandomize=True, database=None, print_blob=True
 )
 settings.load_profile("ci" if os.environ.get("CI") else "developing")
+
+# Under nohup it is ignored, and so it would be in every process that a test starts.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _CACHE = tempfile.TemporaryDirectory(prefix="codex-session-sync-cache-")
 atexit.register(_CACHE.cleanup)

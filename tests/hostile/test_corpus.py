@@ -1,7 +1,7 @@
 """Every hostile package, of every kind, in containers, through every command that reads one.
 
-Each goes as a directory to an empty home and to a used one, and in one kind of archive to one of
-them; with CODEX_SESSION_SYNC_HOSTILE=all in every kind of archive to both.
+Each goes as a directory to an empty home, and in one other way: to a used home, or in one kind of
+archive to one of them; with CODEX_SESSION_SYNC_HOSTILE=all in every way.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def chosen(place: int) -> list[tuple[str, str]]:
         return everything
     if EACH[place][0].large:
         return everything[:1]
-    return [*everything[:2], everything[2 + place % (len(everything) - 2)]]
+    return [everything[0], everything[1 + place % (len(everything) - 1)]]
 
 
 def judge(court: Court, home: Path, package: Path, case: Case, *, of_used: bool) -> None:

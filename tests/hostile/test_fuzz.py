@@ -41,7 +41,7 @@ from workbench import call
 
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
 """Without shrinking, which takes many times as long: a mutation is small as it is."""
-EXAMPLES = int(os.environ.get("CODEX_SESSION_SYNC_FUZZ", "300"))
+EXAMPLES = int(os.environ.get("CODEX_SESSION_SYNC_FUZZ", "150"))
 FORK = VICTIM.fork(4).say("And in winter?")
 
 

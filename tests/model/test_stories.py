@@ -20,7 +20,7 @@ from codex_session_sync import validation
 from model.story import make_steps, shortened, tell
 
 BLOCKS = 8
-STORIES = int(os.environ.get("MODEL_STORIES", "20"))
+STORIES = int(os.environ.get("MODEL_STORIES", "12"))
 """Stories in a block; more of them can be asked for."""
 STEPS = 40
 

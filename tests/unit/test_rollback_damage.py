@@ -196,7 +196,7 @@ def test_order_is_that_of_execution_also_when_the_clock_is_set_back(
     bed: Rolling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moments = iter(f"20261121T{hour}0000000000Z-0000000{hour[1]}" for hour in ("12", "11", "10"))
-    monkeypatch.setattr(log, "_new_id", lambda: next(moments))
+    monkeypatch.setattr(log, "new_id", lambda: next(moments))
     before = bed.state()
     first = bed.sync(BEANS)
     second = bed.sync(BEANS.say("More"))

@@ -474,3 +474,11 @@ def test_old_python_is_told_apart(skill: Skill) -> None:
 
 def test_old_pythons_can_parse_the_launcher() -> None:
     ast.parse(LAUNCHER.read_text(), feature_version=(3, 7))
+
+
+def test_the_help_of_the_tests_needs_no_environment(tmp_path: Path) -> None:
+    variables = {**os.environ, "CODEX_SESSION_SYNC_ENV_DIR": str(tmp_path / "none")}
+    words = [sys.executable, str(ROOT / "tests" / "run"), "--help"]
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Check the code, then run the tests: tests/run [--fast]")
+    assert list(tmp_path.iterdir()) == []

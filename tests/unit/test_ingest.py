@@ -161,6 +161,15 @@ def test_it_is_given_up_after_some_failures(place: Path, body: str, problem: str
     assert (job["status"], job["error"]) == ("failed", "worker_failed")
 
 
+def test_somebody_who_waits_is_told_of_a_failure(place: Path) -> None:
+    words = ["ingest", "--no-prime", "--restarts", "1", "--", *worker(place, "sys.exit(3)")]
+    done = call_process(bare_environment(place), *words)
+    assert "exit code 3 (worker_ended); it is started again in 0.5 s" in done.err
+    assert "already has all" not in done.out.decode()
+    quiet = call_process(bare_environment(place), *words[:1], "--json", *words[1:])
+    assert quiet.err.count("\n") == 0
+
+
 def test_a_job_goes_on_while_there_is_no_worker(place: Path) -> None:
     body = """
 mark = sys.argv[2] + "/asked"
@@ -384,5 +393,11 @@ def test_what_it_would_tell(place: Path) -> None:
     assert (done["data"]["kind"], done["data"]["items"]) == ("inbox", ["a", "b"])
     done = call_process(bare_environment(place), "watch", inbox / "a", "--json").envelope
     assert (done["data"]["kind"], done["data"]["items"]) == ("home", [COMPOST.id])
+    for name in ("session_index.jsonl", "installation_id", "state_5.sqlite"):
+        bare = place / name / "bare"
+        bare.mkdir(parents=True)
+        (bare / name).write_bytes(b"")
+        done = call_process(bare_environment(place), "watch", bare, "--json").envelope
+        assert (done["data"]["kind"], done["data"]["items"]) == ("home", [])
     done = call_process(bare_environment(place), "watch", inbox, "--once", "--json").envelope
     assert done["errors"][0]["code"] == "usage"

@@ -15,6 +15,7 @@ import click
 
 from ..errors import ExitCode, HomeError, RequestError
 from ..report.envelope import Problem, Report, Status
+from ..report.parts import harmless
 from ..service.importing import RESULTS, Manner
 from ..service.limits import DEFAULT_SERVICE_LIMITS
 from ..service.serving import Service
@@ -99,7 +100,6 @@ def command(
       codex-session-sync serve              what jobs there are
       codex-session-sync list-transactions  what the requests came to
     """
-    del as_json
     how, limits = manner(), DEFAULT_SERVICE_LIMITS
     with state_of(how) as state:
         service = Service(how, state, limits, Outbox(sys.stderr.buffer))
@@ -112,6 +112,8 @@ def command(
         supervisor = Supervisor(
             service, state, worker, name, mode, not how.writes, run_id, care, limits
         )
+        if not as_json:
+            supervisor.restarting = lambda wait: _tell_failure(supervisor, wait)
         if mode == "backfill":
             supervisor.job_id = _begun(service, name, run_id)
         ended: Ended = "failed"
@@ -122,6 +124,16 @@ def command(
             if supervisor.job_id is not None:
                 _end(service, supervisor.job_id, ended)
     return _report(service, supervisor, ended)
+
+
+def _tell_failure(supervisor: Supervisor, wait: float) -> None:
+    """Say on stderr what somebody who waits would otherwise find in the log only."""
+    watch = supervisor.watch
+    told = (
+        f"The worker ended with exit code {watch.exit_code} ({watch.problem}); it is started again "
+        f"in {wait:g} s. What it said: {supervisor.log}"
+    )
+    click.echo(harmless(told), err=True)
 
 
 def _begun(service: Service, source: str, run_id: str) -> str:

@@ -36,7 +36,7 @@ _CLOSING = {
 _TOLD = {
     (command, "no_op")
     for command in (
-        *("adopt", "pack", "verify", "recover", "rollback", "watch"),
+        *("adopt", "pack", "verify", "recover", "rollback", "ingest", "watch"),
         *("checkpoint install-hook", "checkpoint remove-hook"),
         *sidecars_text.COMMANDS,
         *events_text.PAINTERS,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +92,8 @@ class Supervisor:
     care: Care
     limits: ServiceLimits
     job_id: str | None = None
+    restarting: Callable[[float], None] = lambda _: None
+    """Told that the worker failed, and in how many seconds it is started again."""
     watch: Watch = field(default_factory=Watch)
     _stopping: float | None = None
     _cancelled: bool = False
@@ -227,6 +229,7 @@ class Supervisor:
         if self.care.restarts is not None and failures > self.care.restarts:
             return "failed"
         wait = min(self.care.wait * 2 ** min(failures - 1, 20), LONGEST_WAIT_S)
+        self.restarting(wait)
         until = time.monotonic() + wait
         while time.monotonic() < until:
             if self._stopping is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..codex.home import ARCHIVED, INDEX, SESSIONS, CodexHome
+from ..codex.home import ARCHIVED, INDEX, INSTALLATION_ID, SESSIONS, STATE_DB, CodexHome
 from ..codex.session_index import read_index
 from ..errors import PackageError
 from ..model import Json
@@ -22,6 +22,9 @@ MOST_SESSIONS = 500
 
 MOST_FILES = 100_000
 """A package in an inbox that is a folder is looked at no further than this."""
+
+_OF_A_HOME = (SESSIONS, ARCHIVED, INDEX, INSTALLATION_ID, STATE_DB)
+"""Any of these makes a folder a home, also one in which Codex has no session yet."""
 
 _UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".download", ".filepart")
 
@@ -102,7 +105,7 @@ def watched(path: Path) -> Folder:
             f"there is no folder at {path}",
             hint="name an inbox of packages, or a Codex home: `codex-session-sync watch FOLDER`",
         ) from error
-    home = any((real / name).is_dir() for name in (SESSIONS, ARCHIVED))
+    home = any((real / name).exists() for name in _OF_A_HOME)
     return Folder(real, "home" if home else "inbox")
 
 

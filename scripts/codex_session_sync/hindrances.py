@@ -346,7 +346,8 @@ class Look:
             if missing
             else f"Codex's pickers show it in {cwd}, and elsewhere only on demand",
             Remedy(
-                "make the directory, or import the session with --map-path"
+                "make the directory, or go on in another one: "
+                f"`codex resume {self.session_id} --cd DIR`"
                 if missing
                 else f"call Codex in {cwd}, or with --all"
             ),

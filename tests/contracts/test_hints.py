@@ -190,6 +190,13 @@ def test_what_was_given_is_in_the_command() -> None:
     assert hints(elsewhere, call) == "`codex-session-sync pack -o FILE --session 019c`"
 
 
+@pytest.mark.parametrize("wrong", [["--identity", "no"], ["--identity=no"]])
+def test_what_was_wrong_is_not_in_the_command(wrong: list[str]) -> None:
+    call = Call(["sync", "p", *wrong, "--execute"], package="p")
+    again = Problem("x", "m", "`codex-session-sync AGAIN --identity FILE`")
+    assert hints(again, call) == "`codex-session-sync sync p --execute --identity FILE`"
+
+
 def test_what_was_not_given_stays_a_word() -> None:
     call = Call(["rollback", "--latest"])
     many = Gathered("x", "m", "`codex-session-sync explain ID`", None, 2, ("019c", "019d"))

@@ -16,8 +16,8 @@ PROGRAM = "codex-session-sync"
 
 _COMMAND = re.compile(rf"`{PROGRAM} ([^`]*)`")
 _WORD = re.compile(r"\b(?:PKG|ID)\b")
-_ONCE = ("--codex-home", "--codex-bin", "--format", "-o")
-"""Options of which a later one takes the place of an earlier one."""
+_REPLACED = ("--codex-home", "--codex-bin", "--format", "--identity", "--repo", "--source", "-o")
+"""Options that take the place of what was given: one value counts, or the given one was wrong."""
 _ELSEWHERE = ("pack", "demo")
 """Commands that hints tell for another home than the one at hand."""
 
@@ -56,8 +56,10 @@ def _again(call: Call, added: Sequence[str]) -> Iterator[str]:
     """The arguments of the call, without what is added to them in its place."""
     words = iter(call.arguments)
     for word in words:
-        if word in _ONCE and word in added:
-            next(words, None)
+        option, equals, _ = word.partition("=")
+        if option in _REPLACED and option in added:
+            if not equals:
+                next(words, None)
         elif word != "--json":
             yield word
 

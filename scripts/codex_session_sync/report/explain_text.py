@@ -14,7 +14,8 @@ _WORDS = {"prevents": "cannot be opened", "hides": "not in the list", "note": "n
 def paint(data: Json, out: Screen) -> None:
     """Print what Codex makes of the session, and each cause with what helps."""
     session = data["session"]
-    title = "".join(c if c.isprintable() else "\ufffd" for c in session["title"] or "")
+    called = session["name"] or session["title"] or ""
+    title = "".join(c if c.isprintable() else "\ufffd" for c in called)
     out.print(f"{out.short(session['session_id'])} {title}".strip(), markup=False, highlight=False)
     listed = "lists it" if data["listed"] else "does not list it"
     opens = "opens it" if data["opens"] else "does not open it"

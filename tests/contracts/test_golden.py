@@ -152,6 +152,7 @@ RUNS = (
             "events search --kind agent --limit 2",
             "events search nothing",
             "events search ???",
+            "events search",
         ),
         TOLD,
     ),

@@ -60,8 +60,8 @@ def command(
     """Find what was said in the sessions of the store, the best matches first.
 
     All WORDS must be in a message. Words in quotes, which the shell must leave to this program, are
-    a phrase; a word that ends in an asterisk is the beginning of one. Without words the newest
-    messages are shown.
+    a phrase; a word that ends in an asterisk is the beginning of one. A filter without words shows
+    the newest messages.
 
     Writes nothing but the index, which is brought up to date.
 

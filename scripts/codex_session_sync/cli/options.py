@@ -124,7 +124,8 @@ def _package(function: Decorated, *, required: bool) -> Decorated:
         multiple=True,
         metavar="NAME=N",
         shell_complete=completing("limits"),
-        help="Raise or lower a limit on what a package may hold; may be repeated.",
+        help="Raise or lower a limit on what a package may hold (files, total_bytes, …); may be "
+        "repeated.",
     )(function)
     return click.argument(
         "pkg", type=click.Path(path_type=Path), required=required, callback=remember

@@ -138,6 +138,9 @@ def command(
 ) -> Report:
     """Bring the sessions of PKG into the home: new ones are imported, known ones skipped.
 
+    What was added elsewhere is appended to the local session; one that went another way becomes a
+    branch beside it. PKG is anything that inspect-package takes.
+
     Without --execute it only says what it would do.
 
     With --execute it writes transcripts, rows and names of what comes in, and one transaction

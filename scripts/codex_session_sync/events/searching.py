@@ -60,7 +60,9 @@ def search(index: Index, words: str, filters: Filters, limit: int) -> Search:
     if not query and (words.strip() or filters == Filters()):
         raise UsageError(
             "query_empty",
-            f"there is no word to look for in {words!r}",
+            f"there is no word to look for in {words!r}"
+            if words.strip()
+            else "neither a word nor a filter was given",
             hint="give a word, or a filter: `codex-session-sync events search --since TIME`",
         )
     where, values = _conditions(filters)

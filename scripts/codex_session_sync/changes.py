@@ -11,7 +11,6 @@ from .codex.rollout import RolloutName
 from .codex.session_index import index_line, separator
 from .codex.state_db import StateDb
 from .codex.thread_row import Placed, advanced_row, provider_of, thread_row
-from .journal.log import now
 from .journal.operations import (
     AnyOperation,
     AppendText,
@@ -31,6 +30,7 @@ from .lineage.sidecar import (
     with_mapping,
 )
 from .model import HistoryMode, RolloutFile, Row
+from .moments import now
 from .package.sessions import EDGES
 from .staging import Staged
 from .terms import Terms

@@ -17,11 +17,12 @@ from . import __version__
 from .codex.home import CodexHome
 from .codex.state_db import StateDb
 from .errors import HomeError, InterruptedTransactionError, SyncError
-from .journal.log import Journal, TransactionLog, now
+from .journal.log import Journal, TransactionLog
 from .journal.operations import AnyOperation, Site
 from .journal.playback import apply_all, undo_all
 from .locks import codex_index_lock
 from .model import Json
+from .moments import now
 from .recovery import interrupted
 
 BATCH_SESSIONS = 256

@@ -15,8 +15,8 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from .codex.history import HISTORY
 from .durable import UNSUPPORTED, not_writable, unless_unsupported, write_atomic
 from .errors import HomeError, SessionError
-from .journal.log import now
 from .model import Json
+from .moments import now
 from .regular import open_if_any, read_regular, require_regular
 
 LOCK = "lock"

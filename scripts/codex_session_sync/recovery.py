@@ -28,6 +28,11 @@ from .model import (
     Result,
 )
 
+RECENT = 64
+"""A transaction begins only where none is interrupted, so one that is is among the newest. As many
+are looked at as can have been at work at once where a file system has no locks; `recover` and the
+check of health look at all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
@@ -56,8 +61,8 @@ class Interrupted:
 
 
 def require_none_interrupted(journal: Journal) -> None:
-    """Raise InterruptedTransactionError if some transaction did not end."""
-    found = journal.interrupted()
+    """Raise InterruptedTransactionError if some transaction of late did not end."""
+    found = journal.interrupted(most=RECENT)
     if found:
         raise InterruptedTransactionError(
             "transaction_interrupted",
@@ -68,7 +73,7 @@ def require_none_interrupted(journal: Journal) -> None:
 
 
 def unfinished_notices(journal: Journal) -> tuple[Notice, ...]:
-    """A warning for each transaction that has not ended, for commands that only read."""
+    """A warning for each transaction of late that has not ended, for commands that only read."""
     return tuple(
         Notice(
             "transaction_unfinished",
@@ -76,7 +81,7 @@ def unfinished_notices(journal: Journal) -> tuple[Notice, ...]:
             "`codex-session-sync recover` has to mend what one left, which may change what is said "
             "here",
         )
-        for transaction_id in journal.interrupted()
+        for transaction_id in journal.interrupted(most=RECENT)
     )
 
 

@@ -11,8 +11,8 @@ from ..codex.home import CodexHome
 from ..codex.thread_row import git_of
 from ..errors import SessionError, StoreError, UsageError
 from ..excerpt import last_answer
-from ..journal.log import now
 from ..model import Notice, PackagedSession, Transcript
+from ..moments import now
 from ..packing.gathering import Gathered, gather
 from ..packing.native import NativePacker, Packed
 from ..packing.secrets import Secret, SecretScan

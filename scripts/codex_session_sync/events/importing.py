@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 from ..durable import sync_all, sync_folder
 from ..errors import SessionError
-from ..journal.log import new_id, now
 from ..model import Json, Notice
+from ..moments import new_id, now
 from ..package.members import unreadable
 from ..package.sessions import Package
 from ..package.staging import staging_errors

@@ -8,15 +8,14 @@
 from __future__ import annotations
 
 import os
-import secrets
+import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from io import FileIO
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 
@@ -24,7 +23,9 @@ from .. import validation
 from ..durable import not_writable, safe_join, sync_descriptor, sync_folder, write_atomic
 from ..errors import HomeError, UsageError
 from ..model import Json
-from ..regular import NotAFileError, open_regular, read_regular
+from ..moments import after, new_id, now
+from ..regular import NotAFileError, read_regular
+from .lines import BACKUP, cut_unwritten, end_of_lines, is_torn, read_lines
 from .operations import AnyOperation, from_json, to_json
 from .places import Places, places
 
@@ -42,14 +43,10 @@ MAPPING_KINDS = frozenset(
 ENDED = ("completed", "partial", "failed", "recovered")
 """The statuses of a transaction that leaves nothing to do."""
 
+_WHOLE_ID = re.compile(r"\d{8}T\d{12}Z-[0-9a-f]{8}")
+
 _NO_KIND = ("",)
 """In the place of kinds of operations: steps of batches only."""
-
-_BACKUP = "put the journal back from a backup; nothing was changed"
-
-_CHUNK = 1 << 16
-_MOMENT = "%Y%m%dT%H%M%S%fZ"
-_TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +90,23 @@ class Journal:
 
     def new_id(self) -> str:
         """An id for the next transaction, above all that there are."""
-        return _after(new_id(), max(self.ids(), default=""))
+        return after(new_id(), next(self.newest(), ""))
 
     def ids(self) -> list[str]:
-        """The ids of all transactions, newest first.
+        """The ids of all transactions, newest first."""
+        return list(self.newest())
+
+    def newest(self) -> Iterator[str]:
+        """The same one by one: of those that nobody asks for no more than the name is read.
 
         A folder that a kill left without a manifest has changed nothing and is passed over.
         """
-        if not self._root.is_dir():
-            return []
-        if self._root.is_symlink():
-            return []
+        if self._root.is_symlink() or not self._root.is_dir():
+            return
         # A link is not followed: what it leads to is no part of the home.
-        found = (
-            path.name
-            for path in self._root.iterdir()
-            if not path.is_symlink() and os.path.lexists(path / MANIFEST)
-        )
-        return sorted(found, reverse=True)
+        with os.scandir(self._root) as entries:
+            names = sorted((one.name for one in entries if not one.is_symlink()), reverse=True)
+        yield from filter(self._is_one, names)
 
     def manifests(self) -> Iterator[Json]:
         """The manifests of all transactions, newest first."""
@@ -147,7 +143,7 @@ class Journal:
         and are for those who take from them only what they know. Raises HomeError
         ``operation_invalid``.
         """
-        return _lines(self._folder(transaction_id) / OPERATIONS, kinds, checked=checked)
+        return read_lines(self._folder(transaction_id) / OPERATIONS, kinds, checked=checked)
 
     def confirmed(self, transaction_id: str, kind: str) -> Iterator[AnyOperation]:
         """The operations of one kind that a transaction did, in order, one at a time.
@@ -156,10 +152,10 @@ class Journal:
         the transaction has ended.
         """
         path = self._folder(transaction_id) / OPERATIONS
-        steps = {line["batch"]: line["step"] for line in _lines(path, _NO_KIND)}
+        steps = {line["batch"]: line["step"] for line in read_lines(path, _NO_KIND)}
         done = {batch for batch, step in steps.items() if step == "done"}
         self.require_whole(transaction_id, steps)
-        for line in _lines(path, (kind,)):
+        for line in read_lines(path, (kind,)):
             if line["step"] == "intent" and line["batch"] in done:
                 yield from_json(line["operation"])
 
@@ -169,30 +165,37 @@ class Journal:
         ``steps`` has the last step of each batch.
         """
         folder = self._folder(transaction_id)
-        if _has_ended(folder) and ("begun" in steps.values() or _is_torn(folder / OPERATIONS)):
+        if _has_ended(folder) and ("begun" in steps.values() or is_torn(folder / OPERATIONS)):
             raise HomeError(
                 "operation_invalid",
                 f"the list of operations of transaction {transaction_id} is cut off",
-                hint=_BACKUP,
+                hint=BACKUP,
             )
 
-    def interrupted(self, ended: set[str] | None = None) -> list[str]:
-        """The ids of transactions that did not end, newest first.
+    def interrupted(self, ended: set[str] | None = None, most: int | None = None) -> list[str]:
+        """The ids of transactions that did not end, newest first; with ``most`` of so many only.
 
         Of the others only the status is looked at, so that a long journal costs little; nothing of
         those that ``ended`` has, which gets what has ended.
         """
         known = set() if ended is None else ended
-        new = [i for i in self.ids() if i not in known]
+        new = [i for i in islice(self.newest(), most) if i not in known]
         known.update(i for i in new if _has_ended(self._root / i))
         return [i for i in new if i not in known and self.manifest(i)]
 
     def reopen(self, transaction_id: str) -> TransactionLog:
         """An interrupted transaction, to bring it to its end; its list ends with its last line."""
-        _cut_unwritten(self._folder(transaction_id) / OPERATIONS)
+        cut_unwritten(self._folder(transaction_id) / OPERATIONS)
         return TransactionLog(self._folder(transaction_id), self.manifest(transaction_id))
 
+    def _is_one(self, name: str) -> bool:
+        return os.path.lexists(self._root / name / MANIFEST)
+
     def _folder(self, transaction_id: str) -> Path:
+        if _WHOLE_ID.fullmatch(transaction_id) and not self._root.is_symlink():
+            folder = self._root / transaction_id
+            if not folder.is_symlink() and self._is_one(transaction_id):
+                return folder
         known = self.ids()
         matches = [i for i in known if i == transaction_id] or [
             i for i in known if i.startswith(transaction_id) and transaction_id
@@ -280,7 +283,7 @@ class TransactionLog:
         )
         path = self._folder / OPERATIONS
         with path.open("ab+", buffering=0) as stream:
-            end = _end_of_lines(stream)
+            end = end_of_lines(stream)
             try:
                 stream.truncate(end)
                 while data:
@@ -293,32 +296,10 @@ class TransactionLog:
             sync_folder(self._folder)
 
 
-def now() -> str:
-    """The present time as ISO 8601 in UTC, to the millisecond."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def new_id() -> str:
-    """An id that nobody else draws; ids sort by the moments at which they were drawn."""
-    return f"{datetime.now(UTC):{_MOMENT}}-{secrets.token_hex(4)}"
-
-
-def _after(transaction_id: str, newest: str) -> str:
-    """An id that sorts after the newest one, also where the clock was set back since."""
-    if transaction_id > newest:
-        return transaction_id
-    moment, _, _ = newest.partition("-")
-    try:
-        later = datetime.strptime(moment, _MOMENT).replace(tzinfo=UTC) + _TICK
-    except ValueError:
-        return transaction_id
-    return f"{later:{_MOMENT}}-{transaction_id.rpartition('-')[2]}"
-
-
 def _batches(path: Path, kinds: Collection[str], known: Places) -> Iterator[Batch]:
     operations: dict[int, list[tuple[str, AnyOperation]]] = {}
     steps: dict[int, str] = {}
-    for line in _lines(path, kinds):
+    for line in read_lines(path, kinds):
         number = line["batch"]
         if line["step"] == "intent":
             pair = (line["session_id"], known.operation(from_json(line["operation"])))
@@ -327,71 +308,6 @@ def _batches(path: Path, kinds: Collection[str], known: Places) -> Iterator[Batc
             steps[number] = line["step"]
     for number, found in sorted(operations.items()):
         yield Batch(number, steps.get(number), tuple(found))
-
-
-def _lines(path: Path, kinds: Collection[str], *, checked: bool = True) -> Iterator[Json]:
-    for what, line in _wanted_lines(path, kinds):
-        if checked:
-            yield _object(validation.load("operation", line, what, HomeError))
-        else:
-            yield _object(validation.parse("operation", line, what, HomeError))
-
-
-def _wanted_lines(path: Path, kinds: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """The whole lines of a list, each with its name; of intents those of ``kinds``, if any."""
-    stream = _opened(path)
-    if stream is None:
-        return
-    # Most of the time goes into checking lines: those that are not wanted are told by their bytes.
-    marks = [f'"kind":"{kind}"'.encode() for kind in kinds]
-    with stream:
-        for number, line in enumerate(stream, 1):
-            if not line.endswith(b"\n") or b"\0" in line:
-                return
-            if marks and b'"operation":' in line and not any(mark in line for mark in marks):
-                continue
-            yield f"{path} line {number}", line
-
-
-def _cut_unwritten(path: Path) -> None:
-    """End a list before its first zero byte: of an append that a power loss cut only the end may
-    have reached the disk, and nothing that it tells of had begun."""
-    stream = _opened(path)
-    if stream is None:
-        return
-    stream.close()
-    end = 0
-    with path.open("rb+") as stream:
-        for line in stream:
-            if b"\0" in line:
-                stream.truncate(end)
-                sync_descriptor(stream.fileno())
-                return
-            end += len(line)
-
-
-def _is_torn(path: Path) -> bool:
-    """Whether the last line of a list is cut off."""
-    stream = _opened(path)
-    if stream is None:
-        return False
-    with stream:
-        size = stream.seek(0, 2)
-        stream.seek(max(0, size - 1))
-        return stream.read(1) not in (b"", b"\n")
-
-
-def _end_of_lines(stream: FileIO) -> int:
-    """Where the last whole line of a file ends."""
-    end = stream.seek(0, 2)
-    while end:
-        start = max(0, end - _CHUNK)
-        stream.seek(start)
-        place = stream.read(end - start).rfind(b"\n")
-        if place >= 0:
-            return start + place + 1
-        end = start
-    return 0
 
 
 def _has_ended(folder: Path) -> bool:
@@ -412,18 +328,8 @@ def _manifest(folder: Path) -> Json:
     try:
         data = read_regular(path)
     except NotAFileError as error:
-        raise HomeError("transaction_invalid", f"{path}: {error.strerror}", hint=_BACKUP) from error
+        raise HomeError("transaction_invalid", f"{path}: {error.strerror}", hint=BACKUP) from error
     return _object(validation.load("transaction", data, str(path), HomeError))
-
-
-def _opened(path: Path) -> BinaryIO | None:
-    """A list of operations; None if there is none. Raises HomeError ``operation_invalid``."""
-    try:
-        return open_regular(path)
-    except FileNotFoundError:
-        return None
-    except NotAFileError as error:
-        raise HomeError("operation_invalid", f"{path}: {error.strerror}", hint=_BACKUP) from error
 
 
 def _object(document: Any) -> Json:

@@ -39,7 +39,7 @@ def remembered_rules(sync_dir: Path, source_home: str) -> Json | None:
 
 def _of_interest(sync_dir: Path, source_home: str) -> Iterator[Json]:
     marks = [b'"source_home": ' + orjson.dumps(source_home), b'"kind": "rollback"']
-    for transaction_id in Journal(sync_dir).ids():
+    for transaction_id in Journal(sync_dir).newest():
         try:
             data = read_regular(sync_dir / TRANSACTIONS / transaction_id / MANIFEST)
             manifest = orjson.loads(data) if any(mark in data for mark in marks) else None

@@ -21,8 +21,8 @@ import orjson
 from .. import validation
 from ..durable import write_atomic
 from ..errors import HomeError, RequestError
-from ..journal.log import now
 from ..model import Json
+from ..moments import now
 from ..regular import read_regular
 from .importing import RESULTS
 from .keys import Asked, payload_mismatch, require_same_sender

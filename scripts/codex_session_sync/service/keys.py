@@ -16,8 +16,8 @@ import orjson
 from .. import validation
 from ..durable import write_atomic
 from ..errors import RequestError
-from ..journal.log import now
 from ..model import Json
+from ..moments import now
 from ..regular import read_regular
 
 SCHEMA = "codex-session-sync/service-key/1"

@@ -19,8 +19,8 @@ import orjson
 
 from ..durable import plain_name
 from ..errors import RequestError
-from ..journal.log import now
 from ..model import Json
+from ..moments import now
 from .frames import PROTOCOL
 from .inbox import Inbox
 from .limits import ServiceLimits

@@ -16,7 +16,7 @@ from ..codex.rollout import parse_time
 from ..errors import SessionError
 from ..following import ADOPTED_HOME, UNKNOWN_HOME
 from ..identify import match_id
-from ..journal.log import Journal, now
+from ..journal.log import Journal
 from ..lineage.classify import CLASS_OF, relate
 from ..lineage.differences import MOMENT, packaged_metadata
 from ..lineage.fingerprint import common_entries, lineage_id
@@ -25,6 +25,7 @@ from ..lineage.sidecar import Mappings, Pair, fingerprint
 from ..local import LocalSessions
 from ..localize import origin_id
 from ..model import Json, Notice, Outline, Relation, SessionPlan, Transcript
+from ..moments import now
 from ..package.sessions import Package
 from ..plan import make_plan
 from ..rollback.standing import Obstacle

@@ -12,8 +12,8 @@ from typing import Literal
 
 from ..durable import TEMPORARY, safe_join, sync_file, sync_folder, temporary_folder, write_atomic
 from ..errors import HomeError, StoreError
-from ..journal.log import now
 from ..model import Json
+from ..moments import now
 from ..regular import open_regular, read_regular
 from .lines import append_lines, damaged, read_lines
 from .place import Store, not_writable, unreadable

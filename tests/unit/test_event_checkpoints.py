@@ -10,7 +10,7 @@ import pytest
 
 from builders import Session, write_snapshot
 from checkpointing import PATH, Place, commit, new_repo
-from eventing import counts, dumped, imported, lines, searched, told
+from eventing import counts, dumped, imported, lines, searched, told, write_records
 from workbench import call, environment
 
 PRUNE = ("How do I prune the rose bush?", "Cut.")
@@ -73,6 +73,27 @@ def test_a_checkpoint_that_comes_later_is_indexed_too(place: Place) -> None:
     assert found(place, third) == sorted(SOUP)
     assert call("events", "rebuild", "--store", store, "--json").exit_code == 0
     assert dumped(store) == gone_on
+
+
+@pytest.mark.parametrize("again", [(SOUP,), (SOUP, HEDGE), (SOUP, HEDGE, PRUNE)])
+def test_what_was_said_in_place_of_what_was_taken_back(
+    place: Place, again: tuple[tuple[str, str], ...]
+) -> None:
+    """However many entries there are then: more than before, as many, or fewer."""
+    store = place.root / "store"
+    said = Session(4, start=900, cwd=str(place.repo), legacy=True).say("Old")
+    before = replace(said, turns=(*said.turns, PRUNE, HEDGE))
+    write_snapshot(place.home, [before])
+    place.commit_and_capture()
+    records = before.records()
+    undo = {**records[-1], "payload": {"type": "thread_rolled_back", "num_turns": 2}}
+    new = replace(before, turns=(*before.turns, *again)).records()[len(records) :]
+    write_records(place.home, before, [*records, undo, *new])
+    [taken] = [one for one in place.commit_and_capture().manifest.sessions if one.packed]
+    assert (taken.entries - taken.entries_before, taken.went_on) == (2 * len(again), True)
+    imported(store, Path("HEAD"))
+    assert found(place, "HEAD") == sorted(word for turn in again for word in turn)
+    assert found(place, "HEAD~1") == sorted([*said.turns[0], *PRUNE, *HEDGE])
 
 
 @pytest.mark.parametrize("name", ["HEAD", "second", "HEAD~1..HEAD"])

@@ -302,6 +302,16 @@ def test_an_import_after_harm_is_found(store: Path, tmp_path: Path) -> None:
     assert found(store, "hedge") == ["And the hedge?"]
 
 
+def test_lines_of_the_catalog_may_be_there_twice(store: Path) -> None:
+    """As where the catalogs of two copies were put together by hand."""
+    before = dumped(store)
+    with (store / "catalog.jsonl").open("ab") as stream:
+        stream.write((store / "catalog.jsonl").read_bytes())
+    assert dumped(store) == before
+    assert call("events", "rebuild", "--store", store, "--json").exit_code == 0
+    assert dumped(store) == before
+
+
 def test_a_ledger_that_lost_its_end_is_told(store: Path) -> None:
     dumped(store)
     ledger = next((store / "events").rglob("*.jsonl"))

@@ -11,7 +11,8 @@ from ..codex.home import CodexHome
 from ..codex.thread_row import git_of
 from ..errors import SessionError, StoreError, UsageError
 from ..excerpt import last_answer
-from ..model import Notice, PackagedSession, Transcript
+from ..lineage.fingerprint import common_entries
+from ..model import Chain, Notice, PackagedSession, Transcript
 from ..moments import now
 from ..packing.gathering import Gathered, gather
 from ..packing.native import NativePacker, Packed
@@ -78,8 +79,9 @@ def capture(
     gathered = gather(home)
     with Shelf(store) as shelf:
         found = _Home(store, home, gathered, shelf, scan_for_secrets, progress).take()
-    listing = put_listing(store, found.listing, found.last)
-    before, earlier = _before(store, every, repository, commit, gathered.installation_id)
+        listing = put_listing(store, found.listing, found.last)
+        before, earlier = _before(store, every, repository, commit, gathered.installation_id)
+        taken = _taken(found, Relating(repository, commit.sha), earlier, shelf)
     manifest = Manifest(
         now(),
         f"codex-session-sync {__version__}",
@@ -90,7 +92,7 @@ def capture(
         path_of(store, found.package).stat().st_size if found.package else 0,
         before,
         _origin(repository, commit),
-        _taken(found, Relating(repository, commit.sha), earlier),
+        taken,
     )
     path = _path(store, repository, commit, len(known))
     entry = put_document(store, "checkpoint", name, path, toml.encoded(manifest))
@@ -150,6 +152,7 @@ class _Home:
         changed = [i for i in self.gathered.sessions if i not in self._lines]
         package, secrets = self._pack(changed, held) if changed else (None, ())
         if package is not None:
+            self.shelf.add(package)
             packages |= self._whole_packages({}, seen, package)
         sessions = {
             i: replace(one, chain=tuple(_named(link, package) for link in one.chain))
@@ -311,18 +314,20 @@ def _before(
     return None, {}
 
 
-def _taken(found: _Found, relating: Relating, earlier: Mapping[str, Listed]) -> tuple[Taken, ...]:
+def _taken(
+    found: _Found, relating: Relating, earlier: Mapping[str, Listed], shelf: Shelf
+) -> tuple[Taken, ...]:
     """The sessions of the repository, and those that were packed."""
     sessions = found.listing.sessions
     relations = relating.relations(sessions)
     taken = []
     for session_id in {**relations, **found.packed}:
-        one, before = sessions[session_id], earlier.get(session_id)
+        one = sessions[session_id]
         taken.append(
             Taken(
                 session_id,
                 one.entries,
-                before.entries if before else 0,
+                _had(one, earlier.get(session_id), shelf),
                 session_id in found.packed,
                 one.turns,
                 relations.get(session_id),
@@ -334,9 +339,25 @@ def _taken(found: _Found, relating: Relating, earlier: Mapping[str, Listed]) -> 
                 one.cwd,
                 one.commit,
                 one.last_at,
+                one.head,
             )
         )
     return toml.in_order(taken)
+
+
+def _had(one: Listed, before: Listed | None, shelf: Shelf) -> int:
+    """How many of a session's entries it had before already; turns may have been taken back."""
+    if before is None:
+        return 0
+    if before.head == one.head:
+        return one.entries
+    try:
+        now, then = shelf.held(one), shelf.held(before)
+    except SessionError:
+        return min(one.entries, before.entries)
+    if now.fingerprint_version != then.fingerprint_version:
+        return min(one.entries, before.entries)
+    return common_entries(Chain(now.links), Chain(then.links))
 
 
 def _origin(repository: Repository, commit: Commit) -> Origin:

@@ -45,8 +45,9 @@ class Origin:
 class Taken:
     """A session of a checkpoint, with hints for people.
 
-    ``entries_before`` are those that it had at the nearest commit before that has a checkpoint of
-    the same home; ``packed``: whether the checkpoint's package has something of it.
+    ``entries_before`` are those of them that it had at the nearest commit before that has a
+    checkpoint of the same home, ``head`` is the link of the last one; ``packed``: whether the
+    checkpoint's package has something of it.
     """
 
     session_id: str
@@ -63,6 +64,7 @@ class Taken:
     cwd: str | None = None
     commit: str | None = None
     last_at: str | None = None
+    head: str | None = None
 
     @property
     def went_on(self) -> bool:

@@ -92,6 +92,11 @@ class Shelf:
         """The catalog's line of a package."""
         return self._known.get(digest)
 
+    def add(self, entry: Entry) -> None:
+        """Have a package that came into the store since."""
+        self._known[entry.id] = entry
+        self._open.pop(entry.id, None)
+
     def package(self, digest: str) -> StoredPackage:
         """A package by its digest. Raises SessionError ``checkpoint_damaged``."""
         found = self._open.get(digest)

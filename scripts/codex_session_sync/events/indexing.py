@@ -61,10 +61,13 @@ class Indexing:
                     session_id=session.session_id,
                     after_entry=session.entries_before,
                     last_entry=session.entries,
+                    head=session.head,
                 )
 
     def add(self, entry: Entry) -> None:
-        """Put in an import. Raises StoreError where the truth is damaged."""
+        """Put in an import, once. Raises StoreError where the truth is damaged."""
+        if self._one("SELECT 1 FROM imports WHERE import_id = ?", entry.id):
+            return
         manifest = read_manifest(self.store, entry)
         counts = manifest["counts"]
         number = self._insert(

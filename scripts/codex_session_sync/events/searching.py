@@ -151,10 +151,7 @@ def _conditions(filters: Filters) -> tuple[list[str], dict[str, Any]]:
     }
     of_session = {
         "session": "session_id = :session",
-        "commit": "(substr(git_commit, 1, length(:commit)) = :commit OR EXISTS (SELECT 1 "
-        "FROM commits WHERE commits.session_id = sessions.session_id "
-        "AND substr(sha, 1, length(:commit)) = :commit "
-        "AND events.entry > after_entry AND events.entry <= last_entry))",
+        "commit": f"(substr(git_commit, 1, length(:commit)) = :commit OR {_FOR_COMMIT})",
     }
     where = [condition for name, condition in of_event.items() if values[name] is not None]
     told = [condition for name, condition in of_session.items() if values[name] is not None]
@@ -169,6 +166,21 @@ def _conditions(filters: Filters) -> tuple[list[str], dict[str, Any]]:
         conditions = " AND ".join((*joined, *told))
         where.append(f"EXISTS (SELECT 1 FROM reach, sessions WHERE {conditions})")  # noqa: S608
     return where, {name: value for name, value in values.items() if value is not None}
+
+
+_FOR_COMMIT = """
+EXISTS (
+    SELECT 1 FROM commits WHERE commits.session_id = sessions.session_id
+    AND substr(sha, 1, length(:commit)) = :commit
+    AND events.entry > after_entry AND events.entry <= last_entry
+    AND (commits.head = sessions.head OR NOT EXISTS (
+        SELECT 1 FROM sessions AS exact
+        WHERE exact.session_id = commits.session_id AND exact.head = commits.head
+    ))
+)
+"""
+"""Whether an event came for a commit. Where the session was imported as it was then, only that
+line of it counts: others may have other entries of the same numbers."""
 
 
 def _of_repo(number: int) -> str:

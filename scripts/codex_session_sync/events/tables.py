@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-VERSION = 2
+VERSION = 3
 """Of the tables and of what is put into them; an index of another version is made anew."""
 
 TABLES = """
@@ -115,6 +115,7 @@ CREATE TABLE commits (
     session_id TEXT NOT NULL,
     after_entry INTEGER NOT NULL,
     last_entry INTEGER NOT NULL,
+    head TEXT,
     PRIMARY KEY (checkpoint, session_id)
 ) WITHOUT ROWID;
 CREATE INDEX commits_by_session ON commits (session_id);
@@ -122,7 +123,7 @@ CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = "unicode61 remove_diacri
 """
 """A stretch is a part of a line without a fork: an event belongs to those sessions that reach its
 stretch, and there an entry that is not before its own. A commit has the entries of a session that
-came between the checkpoint before and its own."""
+came between the checkpoint before and its own, on the line that ends with ``head``."""
 
 DUMPED = (
     *("imports", "packages", "ledgers", "events", "stretches"),

@@ -499,3 +499,9 @@ def test_a_capture_that_is_killed_leaves_a_store_that_a_repeat_completes(place: 
         gives_back(place)
     assert ended < 12
     assert session_id(1) == BEANS.id
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e300", "-1"])
+def test_a_wait_that_no_clock_can_count(place: Place, seconds: str) -> None:
+    done = checkpoint(place, "capture", "--wait", seconds)
+    assert (done.codes, done.exit_code) == (["usage"], 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import sqlite3
@@ -173,11 +174,25 @@ def test_the_newest_come_first_without_words(store: Path) -> None:
         (("x", "--lineage", "zz"), "lineage_unknown"),
         (("x", "--lineage", ""), "lineage_unknown"),
         (("x", "--since", "soon"), "usage"),
+        (("\udcff",), "query_empty"),
+        (("x", "--lineage", "\udcff"), "lineage_unknown"),
     ],
 )
 def test_what_cannot_be_asked(store: Path, arguments: tuple[str, ...], code: str) -> None:
     done = call("events", "search", *arguments, "--store", store, "--json")
     assert (done.codes, done.exit_code) == ([code], 2)
+
+
+@pytest.mark.parametrize("options", [("rose\udcff",), ("--repo", "gard\udcffen"), ()])
+def test_an_argument_that_is_no_unicode_finds_nothing(
+    store: Path, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = call("events", "search", "rose", *options, "--store", store, "--json")
+    assert (done.envelope["data"]["total"], done.exit_code) == (0 if options else 3, 0)
+    os.makedirs(odd := os.fsencode(tmp_path) + b"/\xff")  # noqa: PTH103 - bytes
+    assert searched(store, "rose", "--repo", os.fsdecode(odd)) == []
+    done = call("events", "report", "\udcff", "--store", store, "--json")
+    assert (done.codes, done.exit_code) == (["event_unknown"], 2)
 
 
 @given(words=st.text(max_size=40) | st.text("\"*()-:^+{}ANDORT \\' NEAR", max_size=30))

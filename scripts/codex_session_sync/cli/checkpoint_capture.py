@@ -18,7 +18,7 @@ from ..store.gate import WAIT_SECONDS, gate
 from ..store.opening import make_store
 from ..store.place import Store, locate_store
 from . import secrets_told
-from .options import common, home_of, repo_option, store_option
+from .options import Seconds, common, home_of, repo_option, store_option
 from .telling import checkpoint_json
 
 COMMAND = "checkpoint capture"
@@ -34,7 +34,7 @@ COMMAND = "checkpoint capture"
 @click.option(
     "--wait",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     default=WAIT_SECONDS,
     show_default=True,
     help="How long to wait for other writers of the store.",

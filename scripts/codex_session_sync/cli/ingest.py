@@ -22,6 +22,7 @@ from ..service.serving import Service
 from ..service.speaking import Outbox
 from ..service.supervising import Care, Ended, Supervisor
 from .conversing import importing_options, settling, state_of
+from .options import Seconds
 
 COMMAND = "ingest"
 BACKFILL_RESTARTS = 5
@@ -57,7 +58,7 @@ _STATUS_OF_JOB = {
 )
 @click.option(
     "--silence",
-    type=click.FloatRange(min=0.1),
+    type=Seconds(min=0.1),
     default=60.0,
     show_default=True,
     metavar="SECONDS",
@@ -65,7 +66,7 @@ _STATUS_OF_JOB = {
 )
 @click.option(
     "--stop",
-    type=click.FloatRange(min=0.1),
+    type=Seconds(min=0.1),
     default=10.0,
     show_default=True,
     metavar="SECONDS",

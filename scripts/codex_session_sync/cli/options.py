@@ -28,6 +28,8 @@ from ..settling import applied
 from ..skills.installing import SkillOutcome
 from .calling import remember
 
+MOST_SECONDS = 1e9
+
 if TYPE_CHECKING:
     from .completing import Completer
 
@@ -90,6 +92,19 @@ def moment(_: click.Context, __: click.Parameter, value: str | None) -> datetime
         what = f"{value!r} is no date or time such as 2026-03-02 or 2026-03-02T09:00Z"
         raise click.BadParameter(what)
     return found
+
+
+class Seconds(click.FloatRange):
+    """A span of time that a clock can count: no nan, nothing endless."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number of seconds."""
+        found: float = super().convert(value, param, ctx)
+        if not found <= MOST_SECONDS:
+            self.fail(f"{value} is no number of seconds that can be waited for", param, ctx)
+        return found
 
 
 def execute_option(function: Decorated) -> Decorated:

@@ -17,7 +17,7 @@ from ..service.reporting import Reporter
 from ..service.speaking import Outbox
 from ..service.watching import watched
 from .conversing import ending, stdin
-from .options import common
+from .options import Seconds, common
 
 COMMAND = "watch"
 
@@ -39,7 +39,7 @@ COMMAND = "watch"
 )
 @click.option(
     "--every",
-    type=click.FloatRange(min=0.05),
+    type=Seconds(min=0.05),
     default=1.0,
     show_default=True,
     metavar="SECONDS",

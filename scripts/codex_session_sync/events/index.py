@@ -40,8 +40,10 @@ class Index:
     def rows(
         self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()
     ) -> sqlite3.Cursor:
-        """The rows of a query."""
-        return self.connection.execute(statement, values)
+        """The rows of a query. What is no Unicode in a value is like nothing that there is."""
+        if isinstance(values, Mapping):
+            return self.connection.execute(statement, {k: _plain(v) for k, v in values.items()})
+        return self.connection.execute(statement, [_plain(value) for value in values])
 
     def dump(self) -> Iterator[tuple[Any, ...]]:
         """All that it holds, in an order that depends on nothing else."""
@@ -61,6 +63,11 @@ class Updated:
 
     imports: int
     anew: bool
+
+
+def _plain(value: Any) -> Any:
+    """A value as SQLite takes it: an argument of bytes that are no UTF-8 has lone surrogates."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def index_path(store: Store) -> Path:

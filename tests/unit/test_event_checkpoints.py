@@ -96,6 +96,23 @@ def test_what_was_said_in_place_of_what_was_taken_back(
     assert found(place, "HEAD~1") == sorted([*said.turns[0], *PRUNE, *HEDGE])
 
 
+def test_a_checkpoint_that_cannot_be_read_is_told_and_tried_again(place: Place) -> None:
+    store = place.root / "store"
+    imported(store, place.home)
+    before = dumped(store)
+    [path] = [path for path in store.rglob("*.toml") if path.stem == shas(place)[0]]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert call("events", "rebuild", "--store", store, "--json").exit_code == 0
+    for words, hits in (("rose", 2), ("hedge", 1)):
+        done = call("events", "search", words, "--store", store, "--json").envelope
+        assert (done["data"]["total"], done["warnings"][0]["code"]) == (hits, "store_damaged")
+    assert found(place, "HEAD~1") == []
+    path.write_bytes(whole)
+    assert found(place, "HEAD~1") == sorted(PRUNE)
+    assert dumped(store) == before
+
+
 @pytest.mark.parametrize("name", ["HEAD", "second", "HEAD~1..HEAD"])
 def test_a_checkpoint_gives_the_events_of_the_home(place: Place, name: str, tmp_path: Path) -> None:
     store = place.root / "store"

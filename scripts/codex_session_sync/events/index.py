@@ -92,14 +92,24 @@ def consult(
             if error.code not in ("store_locked", "store_not_writable") or _state(store) is None:
                 raise
             notices.append(Notice("index_behind", f"{error.message}; newer imports are not shown"))
+
+    def answered(index: Index) -> tuple[T, list[Notice]]:
+        return question(index), notices + _unread(index)
+
     try:
-        return _asked(store, question), notices
+        return _asked(store, answered)
     except sqlite3.DatabaseError:
         rebuild(store, progress)
     try:
-        return _asked(store, question), notices
+        return _asked(store, answered)
     except sqlite3.DatabaseError as error:
         raise _not_writable(index_path(store), error) from error
+
+
+def _unread(index: Index) -> list[Notice]:
+    """The checkpoints that an index lacks, since they cannot be read."""
+    rows = index.rows("SELECT code, message FROM unread ORDER BY checkpoint")
+    return [Notice(code, f"{why}; what was said for its commit is not told") for code, why in rows]
 
 
 def _asked(store: Store, question: Callable[[Index], T]) -> T:
@@ -162,6 +172,7 @@ def _go_on(store: Store, path: Path, state: tuple[int, int], progress: Progress 
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN IMMEDIATE")
         indexing = Indexing(store, connection, progress)
+        indexing.add_unread()
         for start, end, line in read_lines_from(store.catalog, "store_catalog", state[1]):
             if line["kind"] == "import":
                 indexing.add(entry_of(line))
@@ -179,7 +190,10 @@ def _go_on(store: Store, path: Path, state: tuple[int, int], progress: Progress 
 def _is_current(store: Store) -> bool:
     """Whether the index has all that the catalog has for it, and nothing else."""
     state = _state(store)
-    if state is None:
+    try:
+        if state is None or _asked(store, _unread):
+            return False
+    except sqlite3.DatabaseError:
         return False
     lines = read_lines_from(store.catalog, "store_catalog", state[1])
     return all(line["kind"] not in ("import", "checkpoint") for _, _, line in lines)

@@ -14,6 +14,7 @@ from typing import Any
 from ..checkpoints.finding import Found
 from ..codex.prompts import milliseconds
 from ..codex.rollout import parse_time
+from ..errors import StoreError
 from ..lineage.fingerprint import FINGERPRINT_VERSION
 from ..model import Json
 from ..places.git import repository_key
@@ -48,10 +49,16 @@ class Indexing:
     def add_checkpoint(self, entry: Entry) -> None:
         """Put in what was said for a commit, in place of what an earlier checkpoint of it told.
 
-        Raises StoreError where the truth is damaged.
+        One whose manifest cannot be read is noted, and tried again: events do not depend on it.
         """
-        manifest = Found(entry).manifest(self.store)
-        self._run("DELETE FROM commits WHERE checkpoint = ?", entry.id)
+        for table in ("commits", "unread"):
+            self._run(f"DELETE FROM {table} WHERE checkpoint = ?", entry.id)  # noqa: S608
+        try:
+            manifest = Found(entry).manifest(self.store)
+        except StoreError as error:
+            known = {"checkpoint": entry.id, "file": entry.file, "sha256": entry.sha256}
+            self._insert("unread", **known, code=error.code, message=error.message)
+            return
         for session in manifest.related:
             if session.went_on:
                 self._insert(
@@ -63,6 +70,12 @@ class Indexing:
                     last_entry=session.entries,
                     head=session.head,
                 )
+
+    def add_unread(self) -> None:
+        """Put in the checkpoints that could not be read before, as far as they can be now."""
+        rows = self.connection.execute("SELECT checkpoint, file, sha256 FROM unread").fetchall()
+        for name, file, sha256 in rows:
+            self.add_checkpoint(Entry("checkpoint", name, "", file, sha256))
 
     def add(self, entry: Entry) -> None:
         """Put in an import, once. Raises StoreError where the truth is damaged."""

@@ -119,6 +119,13 @@ CREATE TABLE commits (
     PRIMARY KEY (checkpoint, session_id)
 ) WITHOUT ROWID;
 CREATE INDEX commits_by_session ON commits (session_id);
+CREATE TABLE unread (
+    checkpoint TEXT PRIMARY KEY,
+    file TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    code TEXT NOT NULL,
+    message TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = "unicode61 remove_diacritics 2");
 """
 """A stretch is a part of a line without a fork: an event belongs to those sessions that reach its

@@ -9,16 +9,20 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from builders import Session, session_id
+from builders import Session, dump, session_id
 from checkpointing import PATH, Place, commit, git, new_repo, of_session
 from codex_session_sync.checkpoints.finding import all_checkpoints, choose, listing_of
 from codex_session_sync.checkpoints.listing import encoded
-from codex_session_sync.checkpoints.resting import LONGEST
+from codex_session_sync.checkpoints.resting import LONGEST, told_digest
 from codex_session_sync.errors import UsageError
+from codex_session_sync.lineage.fingerprint import Fingerprinter
+from codex_session_sync.model import PackagedSession
 from codex_session_sync.store.documents import checked_package, entries
 from codex_session_sync.store.place import VARIABLE
 from exchanging import Side, compressed, side
@@ -121,6 +125,22 @@ def test_a_name_or_an_archived_session_is_a_change(place: Place) -> None:
     gives_back(place)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("row", {"title": "Beans"}),
+        ("name", "Peas"),
+        ("archived", True),
+        ("dynamic_tools", ({"name": "spade"},)),
+        ("spawn_edge", {"parent_thread_id": ROSES.id}),
+        ("goal", {"objective": "A full basket"}),
+    ],
+)
+def test_whatever_is_told_of_a_session_beside_its_records_is_a_change(key: str, value: Any) -> None:
+    plain = PackagedSession(BEANS.id, None, archived=False)
+    assert told_digest(replace(plain, **{key: value})) != told_digest(plain)
+
+
 def test_a_compressed_file_is_the_same_file(place: Place) -> None:
     place.capture()
     compressed(home(place).file(ROSES.id))
@@ -138,6 +158,37 @@ def test_a_chain_is_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
     ]
     assert lengths == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]
     assert LONGEST == 32
+    gives_back(place)
+
+
+def test_a_file_that_begins_with_a_blank_line_goes_in_whole(place: Place) -> None:
+    path = place.home / BEANS.relative_path
+    path.write_bytes(b"\n" + BEANS.data())
+    place.capture()
+    path.write_bytes(b"\n" + BEANS.say("And lettuce?").data())
+    done = place.commit_and_capture()
+    assert [one.session_id for one in done.packed] == [BEANS.id]
+    assert len(listing_of(place.store, done.manifest).sessions[BEANS.id].chain) == 1
+    gives_back(place)
+
+
+def test_what_a_turn_that_was_taken_back_left_between_is_not_rested_on(place: Place) -> None:
+    """A turn without a user's message stays, behind one that was taken back later."""
+    path = place.home / OLD.relative_path
+    records = OLD.say("A mistake").records()
+    for kind, payload in (
+        ("event_msg", {"type": "task_started"}),
+        ("compacted", {"message": "They talked."}),
+        ("event_msg", {"type": "task_complete"}),
+    ):
+        records.append({**records[-1], "type": kind, "payload": payload})
+    path.write_bytes(dump(records))
+    place.capture()
+    undo = {**records[-3], "payload": {"type": "thread_rolled_back", "num_turns": 1}}
+    path.write_bytes(dump([*records, undo]))
+    home(place).go_on(OLD.id, "Better?", 90)
+    done = place.commit_and_capture()
+    assert len(listing_of(place.store, done.manifest).sessions[OLD.id].chain) == 2
     gives_back(place)
 
 
@@ -374,9 +425,12 @@ def test_what_a_lost_package_had_is_refused_and_taken_whole_next_time(
 def test_what_was_packed_by_a_release_with_other_fingerprints_is_brought_all_the_same(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    defaults = {**(Fingerprinter.__init__.__kwdefaults__ or {}), "after": b"\1" * 32}
     with monkeypatch.context() as then:
         then.setattr("codex_session_sync.package.native_manifest.FINGERPRINT_VERSION", 1)
+        then.setattr(Fingerprinter.__init__, "__kwdefaults__", defaults)
         place.capture()
+    shutil.rmtree(place.root / "user")  # what was found with those fingerprints
     (place.home / ROSES.relative_path).write_bytes(ROSES.say("And tulips?").data())
     assert [one.session_id for one in place.commit_and_capture().packed] == [ROSES.id]
     third = side(place.root, "third")

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+import zstandard
 
 from builders import Session, dump, session_id
 from checkpointing import PATH, Place, commit, git, new_repo, of_session
 from codex_session_sync.checkpoints.finding import all_checkpoints, choose, listing_of
 from codex_session_sync.checkpoints.listing import encoded
 from codex_session_sync.checkpoints.resting import LONGEST, told_digest
+from codex_session_sync.checkpoints.seen import read_seen
 from codex_session_sync.errors import UsageError
 from codex_session_sync.lineage.fingerprint import Fingerprinter
 from codex_session_sync.model import PackagedSession
-from codex_session_sync.store.documents import checked_package, entries
+from codex_session_sync.store.documents import Entry, checked_package, entries, read_document
 from codex_session_sync.store.place import VARIABLE
 from exchanging import Side, compressed, side
 from secret_samples import samples
@@ -139,6 +146,44 @@ def test_a_name_or_an_archived_session_is_a_change(place: Place) -> None:
 def test_whatever_is_told_of_a_session_beside_its_records_is_a_change(key: str, value: Any) -> None:
     plain = PackagedSession(BEANS.id, None, archived=False)
     assert told_digest(replace(plain, **{key: value})) != told_digest(plain)
+
+
+def test_what_only_the_database_tells_is_a_change(place: Place) -> None:
+    place.capture()
+    with closing(sqlite3.connect(place.home / "state_5.sqlite")) as connection, connection:
+        connection.execute("UPDATE threads SET title = 'Roses' WHERE id = ?", (ROSES.id,))
+    assert [one.session_id for one in place.commit_and_capture().packed] == [ROSES.id]
+    gives_back(place)
+
+
+def test_a_file_that_has_the_old_size_and_time_is_read(place: Place) -> None:
+    place.capture()
+    path = place.home / BEANS.relative_path
+    status = path.stat()
+    path.write_bytes(path.read_bytes().replace(b"peas", b"kale"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert [one.session_id for one in place.commit_and_capture().packed] == [BEANS.id]
+    gives_back(place)
+
+
+def test_what_may_change_again_unseen_is_read_next_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codex_session_sync.checkpoints.seen.SETTLED_NS", 1 << 60)
+    done = place.capture()
+    assert read_seen(place.store, place.home, done.manifest.listing).sessions == {}
+
+
+def test_what_was_seen_for_a_listing_that_is_lost_does_not_count(place: Place) -> None:
+    """As where a store was put back from a backup, and what is derived was not."""
+    place.capture()
+    catalog = place.store.catalog.read_bytes()
+    home(place).go_on(BEANS.id, "And lettuce?", 90)
+    place.commit_and_capture()
+    place.commit_and_capture()  # by now its file has settled
+    place.store.catalog.write_bytes(catalog)
+    assert [one.session_id for one in place.commit_and_capture().packed] == [BEANS.id]
+    gives_back(place)
 
 
 def test_a_compressed_file_is_the_same_file(place: Place) -> None:
@@ -273,6 +318,27 @@ def test_what_is_new_is_told_along_the_branch(place: Place) -> None:
     assert done.manifest.before == second
     [taken] = [one for one in place.manifests()[-2].sessions if one.session_id == BEANS.id]
     assert (taken.entries_before, taken.entries, taken.went_on) == (6, 10, True)
+
+
+def test_what_is_new_is_told_of_each_home(place: Place) -> None:
+    first = place.commit_and_capture().manifest.origin.sha
+    other = side(place.root, "other", [BEANS])
+    commit(place.repo)
+    assert checkpoint(place, "capture", "--codex-home", other.home).exit_code == 0
+    home(place).go_on(BEANS.id, "And lettuce?", 90)
+    done = place.commit_and_capture().manifest
+    assert done.before == first
+    assert [one.entries_before for one in done.sessions] == [6]
+
+
+def test_what_is_new_is_told_where_a_package_is_lost(place: Place) -> None:
+    place.capture()
+    [package] = entries(place.store, "package")
+    checked_package(place.store, package).unlink()
+    home(place).go_on(BEANS.id, "And lettuce?", 90)
+    done = place.commit_and_capture().manifest
+    [taken] = [one for one in done.sessions if one.session_id == BEANS.id]
+    assert (taken.entries_before, taken.entries) == (6, 8)
 
 
 def test_a_commit_is_named_as_people_do(place: Place) -> None:
@@ -432,11 +498,14 @@ def test_what_was_packed_by_a_release_with_other_fingerprints_is_brought_all_the
         place.capture()
     shutil.rmtree(place.root / "user")  # what was found with those fingerprints
     (place.home / ROSES.relative_path).write_bytes(ROSES.say("And tulips?").data())
-    assert [one.session_id for one in place.commit_and_capture().packed] == [ROSES.id]
+    done = place.commit_and_capture()
+    assert [one.session_id for one in done.packed] == [ROSES.id]
+    [taken] = done.manifest.sessions
+    assert (taken.entries_before, taken.entries) == (4, 6)
     third = side(place.root, "third")
     options = ("--execute", "--no-prime", "--codex-home", str(third.home))
-    done = checkpoint(place, "sync", "--all", *options)
-    assert (done.exit_code, set(done.sessions)) == (0, {BEANS.id, ROSES.id, OLD.id})
+    brought = checkpoint(place, "sync", "--all", *options)
+    assert (brought.exit_code, set(brought.sessions)) == (0, {BEANS.id, ROSES.id, OLD.id})
     assert "And tulips?" in third.file(ROSES.id).read_text()
 
 
@@ -469,6 +538,47 @@ def test_a_damaged_listing_or_manifest(place: Place) -> None:
         1,
         "store_damaged",
     )
+
+
+def forge(place: Place, entry: Entry, data: bytes) -> None:
+    """Another document in place of one, by somebody who knows how a catalog is written."""
+    (place.store.path / entry.file).write_bytes(data)
+    text, digest = place.store.catalog.read_text(), hashlib.sha256(data).hexdigest()
+    sums = '"sha256":"{}"'
+    place.store.catalog.write_text(text.replace(sums.format(entry.sha256), sums.format(digest)))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        (r"019cac00(-\w+){4}", session_id(77)),
+        (r"(?s)(\[\[sessions\]\].*)", r"\1\1"),
+        (r"entries_before = \d+", "entries_before = 99999999999999999999"),
+        (r"entries = \d+", "entries = 9223372036854775808"),
+    ],
+)
+def test_a_manifest_that_somebody_forged_is_no_defect(
+    place: Place, pattern: str, told: str
+) -> None:
+    (place.home / BEANS.relative_path).write_bytes(replace(BEANS, cwd=str(place.repo)).data())
+    done = place.capture()
+    whole = (place.store.path / done.entry.file).read_text()
+    forge(place, done.entry, re.sub(pattern, told, whole).encode())
+    for arguments in (("report", "--open", "--all"), ("sync",), ("list",)):
+        assert checkpoint(place, *arguments).exit_code in (0, 2, 4)
+    call("events", "import", place.home, "--json")
+    assert call("events", "search", "beans", "--json").exit_code == 0
+
+
+def test_a_listing_that_comes_after_itself_is_damaged(place: Place) -> None:
+    place.capture()
+    home(place).go_on(BEANS.id, "And lettuce?", 90)
+    place.commit_and_capture()
+    first, second = entries(place.store, "listing")
+    line, *lines = zstandard.decompress(read_document(place.store, first)).splitlines()
+    text = [orjson.dumps({**orjson.loads(line), "after": second.id, "gone": []}), *lines]
+    forge(place, first, zstandard.compress(b"\n".join(text)))
+    assert checkpoint(place, "sync").codes == ["store_damaged"]
 
 
 def test_a_listing_is_the_same_for_the_same_sessions(place: Place) -> None:

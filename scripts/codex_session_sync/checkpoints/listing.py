@@ -122,7 +122,7 @@ def read_listing(store: Store, digest: str) -> Listing:
     steps: list[_Document] = []
     after: str | None = digest
     while after is not None:
-        entry = known.get(after)
+        entry = known.pop(after, None)  # once: a listing that comes after itself has no end
         if entry is None:
             raise damaged(store.catalog, None, f"has no listing {after}")
         steps.append(_decoded(read_document(store, entry), str(path_of(store, entry))))

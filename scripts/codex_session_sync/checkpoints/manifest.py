@@ -139,6 +139,7 @@ def decoded(data: bytes, what: str) -> Manifest:
         ) from error
     validation.check(SCHEMA, document, what, StoreError)
     content, repository, commit = (document[k] for k in ("content", "repository", "commit"))
+    sessions = {one["session_id"]: Taken(**_of(Taken, one)) for one in document["sessions"]}
     return Manifest(
         document["captured_at"],
         document["program"],
@@ -149,7 +150,7 @@ def decoded(data: bytes, what: str) -> Manifest:
         content["package_bytes"],
         content.get("before"),
         Origin(**_of(Origin, repository | commit)),
-        tuple(Taken(**_of(Taken, one)) for one in document["sessions"]),
+        tuple(sessions.values()),
     )
 
 

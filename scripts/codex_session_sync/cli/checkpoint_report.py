@@ -79,7 +79,8 @@ def command(
                 shown["listed_sessions"] = [_told(one) for one in listing.sessions.values()]
             if going_on:
                 behind = [one for one in manifest.related if one.went_on] or manifest.related
-                ways += [going_on.way(listing.sessions[i.session_id], found.sha) for i in behind]
+                listed = (listing.sessions.get(one.session_id) for one in behind)
+                ways += [going_on.way(one, found.sha) for one in listed if one is not None]
         told.append(shown)
     data: Json = {"store": str(opened.path), "checkpoints": told, "missing": list(asked.missing)}
     if going_on:

@@ -83,6 +83,24 @@ def searched(store: Path, *arguments: str) -> list[Line]:
     return found
 
 
+def owners(store: Path) -> dict[str, set[str]]:
+    """The sessions of each event, by following each session's line up."""
+    parents = dict(asked(store, "SELECT event_id, parent FROM events"))
+    found: dict[str, set[str]] = {event: set() for event in parents}
+    for session, head in asked(store, "SELECT session_id, head_event FROM sessions"):
+        event = head
+        while event is not None:
+            found[event].add(session)
+            event = parents[event]
+    return found
+
+
+def shown_owners(store: Path) -> dict[str, set[str]]:
+    """The sessions of each event, as a search shows them."""
+    shown = searched(store, "--since", "2026-01-01", "--limit", "1000")
+    return {event["event_id"]: {one["session_id"] for one in event["sessions"]} for event in shown}
+
+
 # -- sessions with more than words -----------------------------------------------------------------
 
 

@@ -22,9 +22,11 @@ from builders import Session, write_snapshot
 from codex_session_sync.events import index as indexes
 from codex_session_sync.events.index import consult, index_path
 from codex_session_sync.events.searching import Filters, search
+from codex_session_sync.lineage.fingerprint import FINGERPRINT_VERSION
 from codex_session_sync.store import documents
 from codex_session_sync.store.opening import open_store
-from eventing import asked, dumped, imported, searched
+from eventing import asked, dumped, imported, owners, searched, shown_owners
+from exchanging import side
 from workbench import Outcome, call, environment, holding
 
 HOLD = """
@@ -244,15 +246,30 @@ def test_going_on_comes_to_the_same_as_making_anew(store: Path, tmp_path: Path) 
 def test_who_an_event_is_of(store: Path, tmp_path: Path) -> None:
     """By the index the same sessions as by following each session's line up."""
     grow(store, tmp_path, between=lambda: None)
-    parents = dict(asked(store, "SELECT event_id, parent FROM events"))
-    expected: dict[str, set[str]] = {event: set() for event in parents}
-    for session, head in asked(store, "SELECT session_id, head_event FROM sessions"):
-        event = head
-        while event is not None:
-            expected[event].add(session)
-            event = parents[event]
-    shown = searched(store, "--since", "2026-01-01", "--limit", "1000")
-    assert {e["event_id"]: {s["session_id"] for s in e["sessions"]} for e in shown} == expected
+    assert shown_owners(store) == owners(store)
+
+
+def test_the_same_session_of_two_homes_is_shown_twice(store: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        imported(store, side(tmp_path, name, [SOUP]).home)
+    [event] = searched(store, "edible")
+    assert len({one["home"] for one in event["sessions"]}) == len(event["sessions"]) == 3
+
+
+def test_what_is_not_told_again_of_a_session_stays(store: Path, tmp_path: Path) -> None:
+    imported(store, write_snapshot(tmp_path / "other", [replace(ROSES, name=None)]))
+    [event] = searched(store, "prune")
+    assert [one["name"] for one in event["sessions"]] == ["Roses"]
+
+
+def test_events_of_other_fingerprints_are_passed_over(store: Path) -> None:
+    for path in (store / "events").rglob("*.jsonl"):
+        data = path.read_bytes()
+        version = b'"fingerprint_version":%d,'
+        assert version % FINGERPRINT_VERSION in data
+        path.write_bytes(data.replace(version % FINGERPRINT_VERSION, version % 9))
+    assert call("events", "rebuild", "--store", store, "--json").exit_code == 0
+    assert searched(store, "--since", "2026-01-01") == []
 
 
 def damaged(path: Path, *_: Any) -> None:

@@ -484,23 +484,24 @@ def test_a_session_that_only_the_older_normaliser_saw_goes_on(store: Path, tmp_p
     assert dumped(store) == index
 
 
-@pytest.mark.parametrize("known", [0, 1, 2])
+@pytest.mark.parametrize("known", [0, 1, 2, 3])
+@pytest.mark.parametrize("way", [1, -1])
 @pytest.mark.parametrize("last", [("{}", "Yes."), ("Weed?", "{}")], ids=["user", "agent"])
 def test_a_newer_normaliser_leaves_the_events_of_parted_lines_to_them(
-    store: Path, tmp_path: Path, known: int, last: tuple[str, str]
+    store: Path, tmp_path: Path, known: int, last: tuple[str, str], way: int
 ) -> None:
     """However many of the lines the older one had observed."""
     grown = [
         Session(number).say("Do I sow?").say(*(words.format(number) for words in last))
-        for number in (1, 2)
+        for number in (1, 2, 3)
     ]
     home = tmp_path / "home"
-    for session in grown[:known]:
+    for session in grown[::way][:known]:
         imported(store, write_records(home, session, busy(session)))
     for session in grown:
         write_records(home, session, busy(session))
     run(store, home, NEWER)
-    assert len(set(map(frozenset, owners(store).values()))) == 3
+    assert len(set(map(frozenset, owners(store).values()))) == 4
     assert shown_owners(store) == owners(store)
     index = dumped(store)
     assert call("events", "rebuild", "--store", store).exit_code == 0

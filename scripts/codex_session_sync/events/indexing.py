@@ -45,6 +45,8 @@ class Indexing:
     """The last event of each stretch, as far as it was asked for."""
     _parent: tuple[str, int, int] = ("", 0, 0)
     """The event that was put in last, its stretch and its entry."""
+    _moved: bool = False
+    """Whether an event of the lineage that is read has got another parent."""
 
     def add_checkpoint(self, entry: Entry) -> None:
         """Put in what was said for a commit, in place of what an earlier checkpoint of it told.
@@ -107,7 +109,7 @@ class Indexing:
         if place >= end:
             return
         path = ledger_path(self.store, lineage_id)
-        reached = place
+        reached, self._moved = place, False
         for start, reached, line in read_lines_from(path, SCHEMA, place):
             known = line["fingerprint_version"] == FINGERPRINT_VERSION
             if known and line["format"] == EVENT_FORMAT:
@@ -118,11 +120,13 @@ class Indexing:
                 break
         if reached != end:
             raise damaged(path, None, f"has no line that ends at byte {end}")
+        if self._moved:
+            self._lay_anew(lineage_id)
         self._run("INSERT OR REPLACE INTO ledgers VALUES (?, ?)", lineage_id, end)
 
     def _event(self, line: Json, place: int) -> None:
         known = self._one(
-            "SELECT id, normaliser, stretch FROM events WHERE event_id = ?", line["event_id"]
+            "SELECT id, normaliser, parent FROM events WHERE event_id = ?", line["event_id"]
         )
         if known is None:
             stretch = self._stretch(line)
@@ -132,12 +136,11 @@ class Indexing:
                 **_observed(line, place),
                 stretch=stretch,
             )
-            self._last[stretch] = line["event_id"]
-            self._run("UPDATE stretches SET last = ? WHERE id = ?", line["event_id"], stretch)
+            self._ends_with(stretch, line["event_id"], line["entry"])
             self._words(number, line)
-            self._parent = (line["event_id"], stretch, line["entry"])
         elif line["normaliser"] > known[1]:
-            self._again(known[0], known[2], line, place)
+            self._moved = self._moved or line["parent"] != known[2]
+            self._again(known[0], line, place)
 
     def _stretch(self, line: Json) -> int:
         """The stretch that a new event lies in: its parent's, unless that went on without it."""
@@ -172,30 +175,41 @@ class Indexing:
         found = self._one("SELECT stretch, entry FROM events WHERE event_id = ?", event_id)
         return found and (found[0], found[1])
 
-    def _again(self, number: int, stretch: int, line: Json, place: int) -> None:
+    def _again(self, number: int, line: Json, place: int) -> None:
         """Put in what a newer normaliser makes of an event that is there."""
         observed = _observed(line, place)
         marks = ", ".join(f"{key} = ?" for key in observed)
         self._run(f"UPDATE events SET {marks} WHERE id = ?", *observed.values(), number)  # noqa: S608
         self._run("DELETE FROM words WHERE rowid = ?", number)
         self._words(number, line)
-        parent = self._place_of(line["parent"])
-        if parent is not None and parent[0] != stretch:
-            self._join(parent[0], stretch)
 
-    def _join(self, upper: int, lower: int) -> None:
-        """Events that were found to lie before one that is in ``lower`` become part of that.
-
-        Where ``lower`` begins behind ``upper`` it is as it should be.
-        """
-        [source] = self._one("SELECT source FROM stretches WHERE id = ?", lower)
-        if source == upper:
-            return
-        self._run("UPDATE events SET stretch = ? WHERE stretch = ?", lower, upper)
-        self._run("UPDATE OR REPLACE reach SET stretch = ? WHERE stretch = ?", lower, upper)
-        self._run("UPDATE stretches SET source = ? WHERE source = ?", lower, upper)
-        self._run("DELETE FROM stretches WHERE id = ?", upper)
+    def _lay_anew(self, lineage_id: str) -> None:
+        """Lay the stretches of a lineage in which events have got other parents."""
+        lost = "(SELECT id FROM stretches WHERE lineage_id = ?)"
+        self._run(f"DELETE FROM reach WHERE stretch IN {lost}", lineage_id)  # noqa: S608
+        self._run("DELETE FROM stretches WHERE lineage_id = ?", lineage_id)
+        self._last.clear()
         self._parent = ("", 0, 0)
+        # A parent has a lower number than its children.
+        for number, event_id, parent, entry in self.connection.execute(
+            "SELECT id, event_id, parent, entry FROM events WHERE lineage_id = ? "
+            "ORDER BY entry, id",
+            (lineage_id,),
+        ):
+            line = {"lineage_id": lineage_id, "event_id": event_id, "parent": parent}
+            stretch = self._stretch(line)
+            self._run("UPDATE events SET stretch = ? WHERE id = ?", stretch, number)
+            self._ends_with(stretch, event_id, entry)
+        for session, head_event in self.connection.execute(
+            "SELECT id, head_event FROM sessions WHERE lineage_id = ? ORDER BY id", (lineage_id,)
+        ).fetchall():
+            self._reach(session, head_event)
+
+    def _ends_with(self, stretch: int, event_id: str, entry: int) -> None:
+        """Note which event is the last of a stretch, and the one that was put in last."""
+        self._last[stretch] = event_id
+        self._run("UPDATE stretches SET last = ? WHERE id = ?", event_id, stretch)
+        self._parent = (event_id, stretch, entry)
 
     def _words(self, number: int, line: Json) -> None:
         if line["kind"] != "withdrawn":

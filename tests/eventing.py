@@ -92,7 +92,8 @@ def owners(store: Path) -> dict[str, set[str]]:
         while event is not None:
             found[event].add(session)
             event = parents[event]
-    return found
+    withdrawn = asked(store, "SELECT event_id FROM events WHERE kind = 'withdrawn'")
+    return {event: sessions for event, sessions in found.items() if (event,) not in withdrawn}
 
 
 def shown_owners(store: Path) -> dict[str, set[str]]:

@@ -469,6 +469,17 @@ def test_a_newer_normaliser_observes_again_and_rewrites_nothing(
     assert dumped(store) == index
 
 
+def test_a_newer_normaliser_that_finds_a_later_end_gives_it_to_the_session(
+    store: Path, tmp_path: Path
+) -> None:
+    records = busy(BEANS)
+    call = next(one for one in records if one["payload"].get("type") == "function_call")
+    home = write_records(tmp_path / "home", BEANS, renumbered([*records, call]))
+    imported(store, home)
+    run(store, home, NEWER)
+    assert shown_owners(store) == owners(store)
+
+
 def test_a_session_that_only_the_older_normaliser_saw_goes_on(store: Path, tmp_path: Path) -> None:
     """Forks of one line, of which one is read by a newer program and the other is not."""
     home = write_snapshot(tmp_path / "home", [BEANS])

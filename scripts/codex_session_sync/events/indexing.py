@@ -240,7 +240,7 @@ class Indexing:
             self._update_session(session, row)
         else:
             session = self._insert("sessions", **row)
-            self._reach(session, row["head_event"])
+        self._reach(session, row["head_event"])
         values = {"package": told["package"], "session": session}
         counts = {"added": told["added"], "seen": told["seen"]}
         self._insert("readings", **{"import": number, **values, **counts})

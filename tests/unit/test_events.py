@@ -411,6 +411,24 @@ def test_a_text_that_is_too_long_is_cut(
     assert [(e["text"], e.get("cut")) for e in events(store)] == [("äääää", True), ("short", None)]
 
 
+def test_a_key_may_be_escaped(store: Path, tmp_path: Path) -> None:
+    home = write_snapshot(tmp_path / "home", [BEANS])
+    path = home / BEANS.relative_path
+    plain, escaped = (
+        path.read_bytes().replace(b'"role"', key) for key in (b'"role"', b'"r\\u006fle"')
+    )
+    assert plain != escaped
+    path.write_bytes(escaped)
+    assert counts(imported(store, home))[0] == 2 * len(BEANS.turns)
+
+
+def test_what_is_odd_in_a_transcript_is_told(store: Path, tmp_path: Path) -> None:
+    home = write_snapshot(tmp_path / "home", [BEANS])
+    with (home / BEANS.relative_path).open("ab") as stream:
+        stream.write(b'{"torn')
+    assert imported(store, home).envelope["warnings"] != []
+
+
 # -- a newer normaliser ----------------------------------------------------------------------------
 
 

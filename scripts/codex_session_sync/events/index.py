@@ -108,8 +108,10 @@ def consult(
 
 def _unread(index: Index) -> list[Notice]:
     """The checkpoints that an index lacks, since they cannot be read."""
-    rows = index.rows("SELECT code, message FROM unread ORDER BY checkpoint")
-    return [Notice(code, f"{why}; what was said for its commit is not told") for code, why in rows]
+    return [
+        Notice("store_damaged", f"{why}; what was said for its commit is not told")
+        for (why,) in index.rows("SELECT message FROM unread ORDER BY checkpoint")
+    ]
 
 
 def _asked(store: Store, question: Callable[[Index], T]) -> T:

@@ -59,7 +59,7 @@ class Indexing:
             manifest = Found(entry).manifest(self.store)
         except StoreError as error:
             known = {"checkpoint": entry.id, "file": entry.file, "sha256": entry.sha256}
-            self._insert("unread", **known, code=error.code, message=error.message)
+            self._insert("unread", **known, message=error.message)
             return
         for session in manifest.related:
             if session.went_on:

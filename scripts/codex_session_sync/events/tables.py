@@ -123,7 +123,6 @@ CREATE TABLE unread (
     checkpoint TEXT PRIMARY KEY,
     file TEXT NOT NULL,
     sha256 TEXT NOT NULL,
-    code TEXT NOT NULL,
     message TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = "unicode61 remove_diacritics 2");

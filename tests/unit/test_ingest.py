@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +315,59 @@ def test_without_execute_nothing_is_written(place: Path) -> None:
 def test_a_worker_that_cannot_be_started(place: Path) -> None:
     done = call_process(bare_environment(place), *options(), str(place / "nothing"))
     assert (done.exit_code, done.codes) == (2, ["worker_not_started"])
+
+
+def test_a_worker_that_is_done_may_take_its_time_to_end(place: Path) -> None:
+    body = "say('run.complete'); hear('run.complete'); os.close(1); time.sleep(2.5); os._exit(0)"
+    done = ingest(place, body, "--mode", "backfill", "--restarts", "0")
+    assert done.envelope["data"]["ended"] == "completed"
+
+
+LEFT = """
+import subprocess
+mark = sys.argv[2] + "/left"
+if not os.path.exists(mark):
+    child = subprocess.Popen([sys.executable, "-c", CHILD], start_new_session=APART)
+    open(mark, "w").write(str(child.pid)); os._exit(3)
+end()
+"""
+FLOOD = """
+import signal, sys
+signal.alarm(60)
+while True: sys.stdout.write("garbage\\n")
+"""
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("child", ["import time; time.sleep(60)", FLOOD])
+def test_what_a_worker_left_behind_holds_nothing_up(place: Path, child: str, apart: bool) -> None:
+    """It has the worker's streams, writes without reading or says nothing, and may be apart."""
+    body = f"CHILD = {child!r}; APART = {apart}\n{LEFT}"
+    done = ingest(place, body, "--mode", "backfill", "--silence", "1")
+    data = done.envelope["data"]
+    assert (data["ended"], data["worker"]["starts"]) == ("completed", 2)
+    pid = int((place / "left").read_text())
+    with suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_log_that_cannot_be_written_ends_no_worker(place: Path) -> None:
+    (place / "home/session-sync/service/logs/laptop.log").mkdir(parents=True)
+    body = "[sys.stderr.write('x' * 99999) for _ in range(9)]; batch('1', 0); end()"
+    done = ingest(place, body, "--mode", "backfill", "--source", "laptop")
+    data = done.envelope["data"]
+    assert (data["ended"], data["worker"]["starts"]) == ("completed", 1)
+
+
+def test_a_worker_that_is_not_there_for_a_while(place: Path) -> None:
+    script, spare = place / "worker", place / "spare"
+    script.write_text(f"#!/bin/sh\nmv '{script}' '{spare}'\nexit 3\n")
+    script.chmod(0o755)
+    words = ["ingest", "--json", "--no-prime", "--restarts", "1", "--", str(script)]
+    done = call_process(bare_environment(place), *words)
+    assert spare.exists()
+    assert (done.exit_code, done.codes) == (1, ["worker_failed"])
+    assert "worker_not_started" in done.envelope["errors"][0]["message"]
 
 
 # The worker that ships

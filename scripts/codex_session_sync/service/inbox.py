@@ -78,7 +78,7 @@ class Inbox:
     def _read(self) -> None:
         most = self._limits.frame_bytes
         try:
-            while data := self._stream.readline(most + 2):
+            while (data := self._stream.readline(most + 2)) and not self._ended:
                 self.heard = time.monotonic()
                 if len(data) > most + 1 or (len(data) > most and not data.endswith(b"\n")):
                     self._pass_over(data)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import orjson
 
 from ..durable import plain_name
-from ..errors import RequestError
+from ..errors import RequestError, UsageError
 from ..model import Json
 from ..moments import now
 from .frames import PROTOCOL
@@ -27,7 +27,7 @@ from .limits import ServiceLimits
 from .serving import Service
 from .speaking import Outbox, UnheardError
 from .state import ServiceState
-from .workers import Worker, start
+from .workers import END_S, Worker, start
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -99,6 +99,7 @@ class Supervisor:
     _cancelled: bool = False
     _told_to_stop: bool = False
     _probed: float = 0.0
+    _died: float | None = None
     _looked: float = 0.0
 
     @property
@@ -135,15 +136,23 @@ class Supervisor:
     def _once(self) -> bool:
         """Run the worker until it ends; whether it did all that it was to do."""
         watch, heard = self.watch, self.service.heard
-        worker = start(self.command, self.log)
-        watch.starts += 1
         watch.problem = None
+        try:
+            worker = start(self.command, self.log)
+        except UsageError as error:
+            if not watch.starts:
+                raise
+            watch.problem = error.code  # it was there, and may come again
+            return False
+        watch.starts += 1
         heard.begin()
         self._told_to_stop = False
         self._probed = 0.0
+        self._died = None
+        over = threading.Event()
         out = self.service.out = Outbox(worker.into)
         inbox = self.service.listen(worker.out_of)
-        guard = threading.Thread(target=self._guard, args=(worker, out), daemon=True)
+        guard = threading.Thread(target=self._guard, args=(worker, out, over), daemon=True)
         guard.start()
         try:
             self._say("run.start", self._start())
@@ -155,8 +164,9 @@ class Supervisor:
         except UnheardError:
             pass  # it has ended, or was killed
         finally:
-            watch.exit_code = worker.end()
+            watch.exit_code = worker.end(self.care.stop if heard.completed else END_S)
             inbox.close()
+            over.set()
             guard.join()
             self.service.out = Outbox(_Nobody())
         if heard.completed and watch.exit_code == 0:
@@ -172,6 +182,11 @@ class Supervisor:
         now = time.monotonic()
         lines, _, oldest = inbox.waiting()
         self.watch.lag = max(self.watch.lag, oldest, self.service.heard.worker_lag)
+        if worker.process.poll() is not None:
+            # What it started may hold its stdout; what it still had to say is soon here.
+            self._died = self._died or now
+            if not lines and now - max(self._died, inbox.heard) > END_S:
+                return False
         if now - self._looked > TELL_EVERY_S:
             self._looked = now
             self._look(worker, lines, oldest)
@@ -190,16 +205,15 @@ class Supervisor:
             return False
         return True
 
-    def _guard(self, worker: Worker, out: Outbox) -> None:
-        """In a thread: kill a worker that does not read what it is told."""
-        while worker.process.poll() is None:
+    def _guard(self, worker: Worker, out: Outbox, over: threading.Event) -> None:
+        """In a thread: kill a worker that does not read what it is told, or what it left behind."""
+        while not over.wait(_LOOK_S):
             blocked, now = out.blocked_since, time.monotonic()
             most = self.care.silence if self._stopping is None else self.care.stop
             if blocked is not None and now - blocked > most:
                 self.watch.problem = "worker_deaf"
                 worker.kill()
                 return
-            time.sleep(_LOOK_S)
 
     def _start(self) -> Json:
         limits = self.limits

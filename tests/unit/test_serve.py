@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -172,3 +173,15 @@ def test_an_operator_gets_a_turn(place: Path) -> None:
         assert all(one["payload"]["totals"]["imported"] == 1 for one in heard)
         spoken.close()
     assert len(transcripts(home)) == len(many) + 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names of any bytes")
+def test_a_message_with_a_name_that_is_no_text(place: Path) -> None:
+    home = os.fsencode(place) + b"/h\xff"
+    serve = ["serve", "--stdio", "--codex-home", os.fsdecode(home)]
+    words = [sys.executable, "-m", "codex_session_sync", *serve]
+    done = subprocess.run(
+        words, env=bare_environment(place), input=b"", capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (4, b"")
+    assert json.loads(done.stdout)["payload"]["code"] == "home_missing"

@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 import zstandard
+from filelock import FileLock, Timeout
 
 from builders import Session, write_snapshot
 from codex_session_sync.errors import HomeError
 from codex_session_sync.journal.log import Journal
 from codex_session_sync.locks import home_lock
-from codex_session_sync.service import importing, uploads
+from codex_session_sync.service import importing, state, uploads
 from service_frames import Json, answers, batch, changed, chunks, frame, item
 from servicebed import SMALL, Bed, bed, state_of, transcripts
 from workbench import call, environment, make_database, rows, tree
@@ -651,3 +652,92 @@ def test_home_errors_are_not_kept(service: Bed, monkeypatch: pytest.MonkeyPatch)
         assert service.code(parts[1]) == "database_busy"
     assert results(service.result(parts[1])) == [("imported", None)]
     assert not service.result(batch("k", [item(ROSES)]))["repeated"]
+
+
+def test_a_run_of_answers_that_were_given_before_ends_too(service: Bed) -> None:
+    service.ask(batch("1", [item(ROSES)]), frame("run.complete"))
+    service.ask({**batch("1", [item(ROSES)]), "runId": "run-2"})
+    service.service.finish()
+    [rest] = service.heard()
+    assert (rest["type"], rest["runId"]) == ("run.complete", "run-2")
+    assert set(rest["payload"]["totals"].values()) == {0}
+
+
+def test_a_source_may_be_called_like_anything(service: Bed) -> None:
+    for name in ("upload.jsonl", "records", "..", "a/b"):
+        asked = changed(SINGLE, source=name, uploadId=name, idempotencyKey=name)
+        assert service.one(asked)["type"] == "import.result"
+
+
+# Two services of one home
+
+
+def test_of_two_that_are_asked_the_same_one_does_it(
+    service: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, taken = batch("k", [item(ROSES)]), home_lock
+    with bed(service.home) as other:
+
+        def late(*arguments: Any) -> Any:
+            monkeypatch.undo()
+            assert not other.result(asked)["repeated"]
+            return taken(*arguments)
+
+        monkeypatch.setattr(importing, "home_lock", late)
+        found = service.result(asked)
+    assert (found["repeated"], results(found)) == (True, [("imported", None)])
+    assert len(found["transactionIds"]) == 1
+    with bed(service.home) as other:
+
+        def another(*arguments: Any) -> Any:
+            monkeypatch.undo()
+            other.result(batch("l", [item(POND)]))
+            return taken(*arguments)
+
+        monkeypatch.setattr(importing, "home_lock", another)
+        assert service.code(batch("l", [item(COMPOST)])) == "idempotency_key_payload_mismatch"
+    assert len(transcripts(service.home)) == 2
+
+
+def test_two_share_an_upload(service: Bed) -> None:
+    with bed(service.home) as other:
+        assert service.one(UPLOAD[0])["payload"]["received"] == 1
+        assert other.one(UPLOAD[1])["payload"]["received"] == 2
+        assert results(service.result(UPLOAD[2])) == [("imported", None)]
+        assert other.result(UPLOAD[1])["repeated"]
+        for one in (service, other):
+            assert one.one(frame("health.probe"))["payload"]["uploads"] == 0
+
+
+def test_what_one_dropped_the_other_takes_anew(service: Bed) -> None:
+    named = {**SINGLE["payload"]["item"], "sourceSessionFingerprint": "sha256:" + "0" * 64}
+    first, second = (changed(one, item=named, idempotencyKey="w") for one in UPLOAD[:2])
+    rest = changed(UPLOAD[2], item=named, idempotencyKey="w")
+    with bed(service.home) as other:
+        other.ask(first)
+        service.ask(second)
+        assert service.code(rest) == "chunk_item_source_session_fingerprint_mismatch"
+        assert other.one(first)["payload"]["received"] == 1
+
+
+def test_an_upload_that_another_one_is_at(service: Bed) -> None:
+    with bed(service.home) as other, other.service._uploads.held():
+        answer = service.one(UPLOAD[0])
+    assert (answer["payload"]["code"], answer["payload"]["retryable"]) == ("home_locked", True)
+    assert service.one(UPLOAD[0])["payload"]["received"] == 1
+
+
+def test_they_begin_one_at_a_time(service: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one takes the folder of the other, which it has not locked yet, for a dead one's."""
+    monkeypatch.setattr(state, "START_S", 0.05)
+    instances = service.state.folder / "instances"
+    before = list(instances.iterdir())
+    with FileLock(service.state.folder / state.LOCK), pytest.raises(Timeout), bed(service.home):
+        pass
+    assert list(instances.iterdir()) == before
+
+
+def test_what_another_one_took_away_does_not_age(tmp_path: Path) -> None:
+    (tmp_path / "old").touch()
+    found = state.older([tmp_path / "gone", tmp_path / "old"], time.time() + 60)
+    assert list(found) == [tmp_path / "old"]

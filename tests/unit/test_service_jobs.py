@@ -271,3 +271,74 @@ def test_a_database_that_is_held(service: Bed, monkeypatch: pytest.MonkeyPatch) 
     assert answer["payload"]["code"] == "service_database_busy"
     assert job_of(service.one(enqueue()))["status"] == "queued"
     assert json.loads(next(service.state.jobs.glob("*.payload")).read_bytes())["items"]
+
+
+def test_what_was_cancelled_stays_cancelled(service: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while its last part comes in; another backfill may have been begun since."""
+    job = job_of(service.one(enqueue(count=2)))
+    run = importing.Importer.run
+    with bed(service.home) as other:
+
+        def slow(*arguments: Any) -> Json:
+            monkeypatch.undo()
+            other.ask(frame("job.cancel", jobId=job["jobId"]), enqueue("2", count=1))
+            return run(*arguments)
+
+        monkeypatch.setattr(importing.Importer, "run", slow)
+        assert service.service.work()
+        told = service.heard()[-1]["payload"]["job"]
+        assert (told["status"], told["statistics"]["done"]) == ("cancelled", 2)
+        assert service.service.jobs.get(job["jobId"]) == told
+        [one] = [one for one in other.service.jobs.all() if one["status"] == "queued"]
+        assert one["jobId"] != job["jobId"]
+
+
+@pytest.mark.parametrize("payload", [b"{}", b"[]", b'{"items": 5}', b'{"items": [1]}'])
+def test_a_job_that_cannot_be_done_ends(service: Bed, payload: bytes) -> None:
+    service.ask(enqueue("1"), enqueue("2", source="tablet"))
+    first = service.service.jobs.all("laptop")[0]["jobId"]
+    (service.state.jobs / f"{first}.payload").write_bytes(payload)
+    service.work()
+    found = {job["source"]: (job["status"], job["error"]) for job in service.service.jobs.all()}
+    assert found == {"laptop": ("failed", "defect"), "tablet": ("completed", None)}
+
+
+def test_a_job_whose_file_goes_while_it_waits_or_runs(service: Bed) -> None:
+    service.ask(enqueue("1"), enqueue("2", source="tablet"), enqueue("3", source="desk"))
+    for _ in range(2):
+        [path] = [
+            service.state.jobs / f"{job['jobId']}.json"
+            for job in service.service.jobs.all()
+            if job["source"] in ("laptop", "tablet")
+        ][-1:]
+        path.unlink()
+        service.service.work()
+    service.work()
+    assert [job["status"] for job in service.service.jobs.all()] == ["completed"]
+
+
+def test_jobs_that_cannot_be_told_of_wait(service: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the disk is full: the service goes on, and gives up in the end."""
+
+    def full(*_: object, **__: object) -> None:
+        raise HomeError("service_database_busy", "it is", hint="make room")
+
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    service.ask(enqueue())
+    with monkeypatch.context() as patched:
+        patched.setattr("codex_session_sync.service.jobs.Jobs.claim", full)
+        assert service.service.work()
+        assert service.result(batch("tail", [item(SESSIONS[0])]))["totals"]["imported"] == 1
+    service.work()
+    service.ask(enqueue("again"))
+    assert service.service.jobs.all()[-1]["status"] == "completed"
+    monkeypatch.setattr("codex_session_sync.service.jobs.Jobs.claim", full)
+    with pytest.raises(HomeError):
+        service.work()
+
+
+def test_one_key_at_two_services_is_one_job(service: Bed) -> None:
+    with bed(service.home) as other:
+        first, second = service.one(enqueue()), other.one(enqueue())
+        assert second["payload"]["repeated"]
+        assert job_of(second) == job_of(first)

@@ -30,7 +30,7 @@ RETRYABLE = frozenset(
     {"home_locked", "home_missing", "home_unreadable", "home_not_writable", "home_changed"}
     | {"database_busy", "database_missing", "transaction_interrupted", "session_busy"}
     | {"package_changed", "package_not_staged", "write_failed", "system_error", "interrupted"}
-    | {"no_temporary_folder", "upload_limit", "job_limit"}
+    | {"service_database_busy", "no_temporary_folder", "upload_limit", "job_limit"}
 )
 """The codes of what may come right by itself."""
 

@@ -7,7 +7,7 @@ out, since they may hold words of a conversation; their codes tell enough.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from ..unpacking import with_transcripts
 from ..verdict import DEFAULT_CHOICES, Choices
 from .frames import RETRYABLE
 from .items import Item, PackageItem, SessionItem, grouped, read_item, stage
-from .keys import Asked
+from .keys import Asked, Keys
 
 RESULTS = ("imported", "upserted", "skipped", "failed")
 
@@ -86,23 +86,35 @@ def added(one: Json, other: Json) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class Importer:
-    """Brings requests into one home; ``scratch`` is an empty folder for records.
+    """Brings requests into one home, each once; ``scratch`` is an empty folder for records.
 
     What earlier requests found of the home is kept for the next ones, as far as it lasts.
     """
 
     manner: Manner
     scratch: Path
+    keys: Keys
     _known: Beginnings = field(default_factory=dict)
     _ended: set[str] = field(default_factory=set)
 
-    def run(self, asked: Asked, items: Sequence[Json], source_home: str | None, told: Told) -> Json:
+    def run(
+        self,
+        asked: Asked,
+        items: Sequence[Json],
+        source_home: str | None,
+        told: Told,
+        first: int = 0,
+    ) -> Json:
         """What the items of a request came to: the payload of an ``import.result``.
 
-        Raises HomeError, InterruptedTransactionError: nothing more was written then, and the
-        request can be made again.
+        ``first``: the index of the first one. Raises HomeError, InterruptedTransactionError:
+        nothing more was written then, and the request can be made again; RequestError
+        ``idempotency_key_…_mismatch``; OSError.
         """
-        read, failed = self._read(items)
+        known = self.keys.answered(asked)
+        if known is not None:
+            return known
+        read, failed = self._read(items, first)
         return self.bring(asked, read, failed, source_home, told)
 
     def bring(
@@ -112,24 +124,37 @@ class Importer:
         failed: Mapping[int, Json],
         source_home: str | None,
         told: Told,
+        upload: Callable[[], Json] | None = None,
     ) -> Json:
-        """As ``run``, of items that were read, and what has become of the others."""
-        found, transactions = dict(failed), []
-        with self._held() if items else _nothing():
+        """As ``run``, of items that were read, and what has become of the others; ``upload``: what
+        is kept of their chunks.
+
+        Under the lock, so that of two services that are asked the same one does it.
+        """
+        with self._held() if items else nullcontext():
+            known = self.keys.answered(asked)
+            if known is not None:
+                return known
+            self.scratch.mkdir(exist_ok=True)
+            found, transactions = dict(failed), []
             for group in grouped(items):
                 results, transaction = self._group(asked, group, source_home, told)
                 found.update(results)
                 transactions += [transaction] if transaction else []
-        told_items = [found[index] for index in sorted(found)]
+            result = self._result(asked, [found[index] for index in sorted(found)], transactions)
+            self.keys.keep(asked, result, upload and upload())
+            return result
+
+    def _result(self, asked: Asked, items: Sequence[Json], transactions: Sequence[str]) -> Json:
         return {
             "idempotencyKey": asked.key,
             "source": asked.source,
             "mode": asked.mode,
             "planned": not self.manner.writes,
             "repeated": False,
-            "transactionIds": transactions,
-            "items": told_items,
-            "totals": totals_of(told_items),
+            "transactionIds": list(transactions),
+            "items": list(items),
+            "totals": totals_of(items),
         }
 
     def settle(self) -> None:
@@ -137,10 +162,10 @@ class Importer:
         with self._held():
             pass
 
-    def _read(self, items: Sequence[Json]) -> tuple[list[Item], dict[int, Json]]:
+    def _read(self, items: Sequence[Json], first: int) -> tuple[list[Item], dict[int, Json]]:
         found: list[Item] = []
         failed = {}
-        for index, item in enumerate(items):
+        for index, item in enumerate(items, first):
             try:
                 found.append(read_item(index, item, self.manner.below))
             except RequestError as error:
@@ -230,11 +255,6 @@ class Importer:
             if "request" not in found.manifest:
                 require_none_interrupted(journal)
             recover(home, journal, found)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 def item_failed(index: int, code: str) -> Json:

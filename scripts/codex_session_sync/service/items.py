@@ -127,7 +127,7 @@ def stage(items: Sequence[SessionItem], folder: Path, source: str, source_home: 
 
     Its name is what the source is called, since branches are named by it.
     """
-    root = folder / plain_name(source, "worker")
+    root = folder / "records" / plain_name(source, "worker")
     if root.exists():
         shutil.rmtree(root)
     root.mkdir(parents=True)

@@ -27,7 +27,7 @@ from ..regular import read_regular
 from .importing import RESULTS
 from .keys import Asked, payload_mismatch, require_same_sender
 from .limits import ServiceLimits
-from .state import ServiceState
+from .state import ServiceState, older
 
 SCHEMA = "codex-session-sync/service-job/1"
 ACTIVE = ("queued", "running")
@@ -68,8 +68,7 @@ class Jobs:
         A request goes on where it was; a worker's run has failed, and can be begun again. Raises
         OSError.
         """
-        with self._database() as database:
-            database.execute("BEGIN IMMEDIATE")
+        with self._alone() as database:
             owners = dict(database.execute("SELECT id, owner FROM jobs").fetchall())
             for path in sorted(self.state.jobs.glob("*.json")):
                 document = _read(path)
@@ -87,13 +86,34 @@ class Jobs:
                 self._put(database, document, owner)
             for lost in owners:
                 database.execute("DELETE FROM jobs WHERE id = ?", (lost,))
-            database.commit()
+
+    def enqueue(self, asked: Asked, run_id: str, payload: Json) -> tuple[Json, bool]:
+        """The job of a request, and whether its key had been given to it before.
+
+        Raises RequestError ``idempotency_key_…_mismatch``, and as ``add``.
+        """
+        with self._alone() as database:
+            known = self._of_key(database, asked)
+            if known is not None:
+                return known, True
+            return self._added(database, asked, asked.source, run_id, payload), False
 
     def add(self, asked: Asked | None, source: str, run_id: str, payload: Json | None) -> Json:
         """A new job: a request that is queued, or without one a worker's run that is running.
 
         Raises RequestError ``backfill_active``, ``job_limit``; OSError.
         """
+        with self._alone() as database:
+            return self._added(database, asked, source, run_id, payload)
+
+    def _added(
+        self,
+        database: sqlite3.Connection,
+        asked: Asked | None,
+        source: str,
+        run_id: str,
+        payload: Json | None,
+    ) -> Json:
         job_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}"
         job = {
             "jobId": job_id,
@@ -119,36 +139,30 @@ class Jobs:
             "idempotencyKey": asked and asked.key,
             "payloadSha256": asked and asked.digest,
         }
-        with self._database() as database:
-            count = "SELECT count(*) FROM jobs WHERE status IN ('queued', 'running')"
-            [(active,)] = database.execute(count).fetchall()
-            if active >= self.limits.jobs:
-                raise RequestError(
-                    "job_limit",
-                    f"{active} jobs have not ended, which is the most",
-                    hint="wait for some of them to end, or cancel them",
-                )
-            try:
-                self._put(database, document, None if payload is not None else self.state.instance)
-            except sqlite3.IntegrityError:
-                raise RequestError(
-                    "backfill_active",
-                    "the source has a backfill that has not ended",
-                    hint="wait for it to end, or cancel it; a tail may go on beside it",
-                ) from None
-            if payload is not None:
-                write_atomic(self._payload(job_id), orjson.dumps(payload))
-            self._write(document)
-            database.commit()
+        count = "SELECT count(*) FROM jobs WHERE status IN ('queued', 'running')"
+        [(active,)] = database.execute(count).fetchall()
+        if active >= self.limits.jobs:
+            raise RequestError(
+                "job_limit",
+                f"{active} jobs have not ended, which is the most",
+                hint="wait for some of them to end, or cancel them",
+            )
+        try:
+            self._put(database, document, None if payload is not None else self.state.instance)
+        except sqlite3.IntegrityError:
+            raise RequestError(
+                "backfill_active",
+                "the source has a backfill that has not ended",
+                hint="wait for it to end, or cancel it; a tail may go on beside it",
+            ) from None
+        if payload is not None:
+            write_atomic(self._payload(job_id), orjson.dumps(payload))
+        self._write(document)
         return job
 
-    def asked_before(self, asked: Asked) -> Json | None:
-        """The job that a key was given to; None if there is none.
-
-        Raises RequestError ``idempotency_key_…_mismatch``.
-        """
-        with self._database() as database:
-            found = database.execute("SELECT id FROM jobs WHERE key = ?", (asked.key,)).fetchall()
+    def _of_key(self, database: sqlite3.Connection, asked: Asked) -> Json | None:
+        """The job that a key was given to; None if there is none."""
+        found = database.execute("SELECT id FROM jobs WHERE key = ?", (asked.key,)).fetchall()
         for (job_id,) in found:
             document = self._document(job_id)
             if document is not None:
@@ -195,33 +209,36 @@ class Jobs:
 
     def claim(self) -> Json | None:
         """The oldest request that is queued, now this process's; None if there is none."""
-        query = (
-            "UPDATE jobs SET status = 'running', owner = ? WHERE id = (SELECT id FROM jobs "
-            "WHERE status = 'queued' ORDER BY created, id LIMIT 1) RETURNING id"
-        )
-        with self._database() as database:
-            found = database.execute(query, (self.state.instance,)).fetchall()
-            database.commit()
-        for (job_id,) in found:
-            job = self.get(job_id)
-            started = job["startedAt"] or now()
-            return self.change(
-                job_id, status="running", startedAt=started, attempts=job["attempts"] + 1
-            )
+        query = "SELECT id FROM jobs WHERE status = 'queued' ORDER BY created, id"
+        with self._alone() as database:
+            for (job_id,) in database.execute(query).fetchall():
+                document = self._document(job_id)
+                if document is None:  # its file has gone
+                    database.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+                    continue
+                job: Json = document["job"]
+                job |= {"status": "running", "attempts": job["attempts"] + 1}
+                job["startedAt"] = job["startedAt"] or now()
+                self._write(document)
+                self._put(database, document, self.state.instance)
+                return job
         return None
 
     def change(self, job_id: str, **changes: Any) -> Json:
-        """Set what is to be told of a job, durably. Raises RequestError ``job_unknown``."""
-        document = self._required(job_id)
-        job: Json = {**document["job"], **changes}
-        document["job"] = job
-        self._write(document)
-        ended = job["status"] not in ACTIVE
-        with self._database() as database:
+        """Set what is to be told of a job, durably; of one that has ended only what came in.
+
+        Raises RequestError ``job_unknown``.
+        """
+        with self._alone() as database:
+            document = self._required(job_id)
+            job: Json = document["job"]
+            if job["status"] not in ACTIVE:
+                changes = {k: v for k, v in changes.items() if k == "statistics"}
+            job |= changes
+            self._write(document)
             owner = self.state.instance if job["status"] == "running" else None
             self._put(database, document, owner)
-            database.commit()
-        if ended:
+        if job["status"] not in ACTIVE:
             self._payload(job_id).unlink(missing_ok=True)
         return job
 
@@ -232,15 +249,13 @@ class Jobs:
     def expire(self) -> int:
         """Forget the jobs that ended long ago; how many."""
         before = time.time() - self.limits.kept_seconds
-        gone = 0
-        for job in self.all():
-            path = self.state.jobs / f"{job['jobId']}.json"
-            if job["status"] not in ACTIVE and path.stat().st_mtime < before:
-                path.unlink(missing_ok=True)
-                gone += 1
-        if gone:
+        ended = [job["jobId"] for job in self.all() if job["status"] not in ACTIVE]
+        old = list(older((self.state.jobs / f"{job_id}.json" for job_id in ended), before))
+        for path in old:
+            path.unlink(missing_ok=True)
+        if old:
             self.open()
-        return gone
+        return len(old)
 
     def _document(self, job_id: str) -> Json | None:
         """What is kept of a job, read each time: another process may have changed it."""
@@ -266,6 +281,15 @@ class Jobs:
         job = document["job"]
         row = (job["jobId"], document["idempotencyKey"], job["source"], job["status"], owner)
         database.execute(_PUT, (*row, job["createdAt"]))
+
+    @contextmanager
+    def _alone(self) -> Iterator[sqlite3.Connection]:
+        """The database, while no other process changes a job: its file is read and written in the
+        same transaction. Raises HomeError ``service_database_busy``."""
+        with self._database() as database:
+            database.execute("BEGIN IMMEDIATE")
+            yield database
+            database.commit()
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:

@@ -19,6 +19,7 @@ from ..errors import RequestError
 from ..model import Json
 from ..moments import now
 from ..regular import read_regular
+from .state import older
 
 SCHEMA = "codex-session-sync/service-key/1"
 
@@ -91,7 +92,7 @@ class Keys:
     def expire(self, seconds: float) -> int:
         """Drop answers that are older; how many."""
         before = time.time() - seconds
-        old = [path for path in self._folder.glob("??/*.json") if path.stat().st_mtime < before]
+        old = list(older(self._folder.glob("??/*.json"), before))
         for path in old:
             path.unlink(missing_ok=True)
         return len(old)

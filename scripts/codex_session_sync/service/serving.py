@@ -25,7 +25,7 @@ from .limits import ServiceLimits
 from .speaking import Heard, Outbox, UnheardError, telling
 from .state import ServiceState
 from .uploads import Uploads, data_of, head_of, other_session, require_same_head, short_digest
-from .working import JobWorker
+from .working import JOB_TRIES, JobWorker
 
 JOB_EVERY_S = 0.5
 UPKEEP_EVERY_S = 3600.0
@@ -50,10 +50,11 @@ class Service:
         self._limits = limits
         self._keys = Keys(state.keys)
         self._uploads = Uploads(state.uploads, limits)
-        self._importer = Importer(manner, state.own / "staged")
-        self._worker = JobWorker(self.jobs, self._keys, self._importer, self.heard, self._say)
+        self._importer = Importer(manner, state.own / "staged", self._keys)
+        self._worker = JobWorker(self.jobs, self._importer, self.heard, self._say, self._defect)
         self._job_counts = self.jobs.counts()
         self._worked = 0.0
+        self._hindered = 0
         self._began = time.monotonic()
         self._busy = False
         self._kept_up = -UPKEEP_EVERY_S
@@ -90,16 +91,26 @@ class Service:
 
     def work(self) -> bool:
         """Do a part of what is to be done beside the frames; whether there was something."""
-        self._keep_up()
+        with suppress(SyncError, OSError):
+            self._keep_up()
         if self._worker.idle and not self._job_counts["queued"]:
             return False
         self._busy = True
         try:
-            return self._worker.work()
+            found = self._worker.work()
+            self._job_counts = self.jobs.counts()
+            self._hindered = 0
+        except (SyncError, OSError):
+            # Not even the jobs can be told what befell them, as where the disk is full.
+            self._hindered += 1
+            if self._hindered >= JOB_TRIES:
+                raise
+            time.sleep(0.1 * 2**self._hindered)
+            return True
         finally:
             self._busy = False
-            self._job_counts = self.jobs.counts()
             self._worked = time.monotonic()
+        return found
 
     def turn(self) -> None:
         """Give a job its turn if frames have kept it waiting."""
@@ -182,16 +193,9 @@ class Service:
     # Requests
 
     def _batch(self, frame: Frame) -> None:
-        payload = frame.payload
-        asked = self._asked(frame)
-        result = self._keys.answered(asked)
-        if result is None:
-            told = telling(self._say, frame)
-            self._importer.scratch.mkdir(exist_ok=True)
-            home = payload.get("sourceHome")
-            result = self._importer.run(asked, payload["items"], home, told)
-            self._keys.keep(asked, result)
-        self._answered(frame, result)
+        asked, payload, told = self._asked(frame), frame.payload, telling(self._say, frame)
+        home = payload.get("sourceHome")
+        self._answered(frame, self._importer.run(asked, payload["items"], home, told))
 
     def _asked(self, frame: Frame) -> Asked:
         """Raises RequestError ``source_refused``."""
@@ -214,16 +218,17 @@ class Service:
     def _chunk(self, frame: Frame) -> None:
         payload = frame.payload
         self._asked(frame)
-        kept = self._keys.find(payload["idempotencyKey"])
-        if kept is not None:
-            require_same_sender(kept, payload["source"], payload["mode"])
-            if _of_this_upload(kept, payload):
-                self._answered(frame, {**kept["result"], "repeated": True})
+        with self._uploads.held():
+            kept = self._keys.find(payload["idempotencyKey"])
+            if kept is not None:
+                require_same_sender(kept, payload["source"], payload["mode"])
+                if _of_this_upload(kept, payload):
+                    self._answered(frame, {**kept["result"], "repeated": True})
+                    return
+            received = self._uploads.receive(payload)
+            if received.whole:
+                self._assembled(frame, received.head)
                 return
-        received = self._uploads.receive(payload)
-        if received.whole:
-            self._assembled(frame, received.head)
-            return
         progress = {k: payload[k] for k in ("uploadId", "chunkIndex", "chunkTotal")}
         progress |= {"phase": "staged", "received": received.received}
         self._say(answer(frame, "run.progress", progress))
@@ -241,11 +246,7 @@ class Service:
                 raise other_session()
             said = {"item": item, "sha256": found.sha256, "sourceHome": head["sourceHome"]}
             asked = Asked(head["idempotencyKey"], head["source"], head["mode"], digest(said))
-            result = self._keys.answered(asked)
-            if result is None:
-                result = self._bring(asked, head, found.first, frame)
-                chunks = self._uploads.digests(upload_id)
-                self._keys.keep(asked, result, {"head": head, "chunks": chunks})
+            result = self._bring(asked, head, found.first, frame)
         except RequestError:
             self._uploads.drop(upload_id)
             raise
@@ -256,22 +257,24 @@ class Service:
 
     def _bring(self, asked: Asked, head: Json, first: Json, frame: Frame) -> Json:
         lines, told = self._importer.scratch / "upload.jsonl", telling(self._say, frame)
+        items, failed = [], {}
         try:
-            item = session_item(0, head["item"], first, lines=lines)
+            items = [session_item(0, head["item"], first, lines=lines)]
         except RequestError as error:
-            return self._importer.bring(asked, [], {0: item_failed(0, error.code)}, None, told)
-        return self._importer.bring(asked, [item], {}, head["sourceHome"], told)
+            failed = {0: item_failed(0, error.code)}
+
+        def upload() -> Json:
+            return {"head": head, "chunks": self._uploads.digests(head["uploadId"])}
+
+        return self._importer.bring(asked, items, failed, head["sourceHome"], told, upload)
 
     # Jobs
 
     def _enqueue(self, frame: Frame) -> None:
         asked = self._asked(frame)
         self._keys.answered(asked)
-        job, repeated = self.jobs.asked_before(asked), True
-        if job is None:
-            kept = {k: frame.payload[k] for k in _PAYLOAD if k in frame.payload}
-            job = self.jobs.add(asked, asked.source, frame.run_id, kept)
-            repeated = False
+        kept = {k: frame.payload[k] for k in _PAYLOAD if k in frame.payload}
+        job, repeated = self.jobs.enqueue(asked, frame.run_id, kept)
         self._job_counts = self.jobs.counts()
         self._say(answer(frame, "job.result", {"job": job, "repeated": repeated}))
 
@@ -285,9 +288,7 @@ class Service:
         self._say(answer(frame, "job.result", {"jobs": found[: payload.get("limit", 100)]}))
 
     def _cancel(self, frame: Frame) -> None:
-        job = self.jobs.get(frame.payload["jobId"])
-        if job["status"] in ("queued", "running"):
-            job = self.jobs.end(job["jobId"], "cancelled")
+        job = self.jobs.end(frame.payload["jobId"], "cancelled")
         self._say(answer(frame, "job.result", {"job": job}))
 
     # Upkeep
@@ -297,7 +298,8 @@ class Service:
         if time.monotonic() - self._kept_up < UPKEEP_EVERY_S:
             return
         self._kept_up = time.monotonic()
-        self._uploads.expire()
+        with self._uploads.held():
+            self._uploads.expire()
         self._keys.expire(self._limits.kept_seconds)
         self.jobs.expire()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import OrderedDict
@@ -38,7 +39,10 @@ class Outbox:
 
     def send(self, frame: Json) -> None:
         """Write a frame. Raises UnheardError."""
-        data = orjson.dumps(frame, option=orjson.OPT_APPEND_NEWLINE)
+        try:
+            data = orjson.dumps(frame, option=orjson.OPT_APPEND_NEWLINE)
+        except TypeError:  # a message names a file whose name is no UTF-8
+            data = json.dumps(frame, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         try:
             with self._lock:
                 self.blocked_since = time.monotonic()
@@ -75,10 +79,8 @@ class Heard:
     def answered(self, run_id: str, result: Json) -> None:
         """Take note of what a request came to; what was told before counts once."""
         self.requests += 1
-        if result["repeated"]:
-            self.repeated += 1
-            return
-        totals = result["totals"]
+        self.repeated += result["repeated"]
+        totals = no_totals() if result["repeated"] else result["totals"]
         self.totals = added(self.totals, totals)
         self.runs[run_id] = added(self.runs.get(run_id, no_totals()), totals)
         self.runs.move_to_end(run_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,9 @@ FOLDER = "service"
 """Below ``session-sync/`` of the home."""
 
 LOCK = "lock"
+
+START_S = 60.0
+"""How long a process waits for another one that is beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +94,28 @@ def open_state(folder: Path) -> Iterator[ServiceState]:
     for name in ("keys", "uploads", "jobs", "logs", "workers", "instances"):
         (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     state = ServiceState(folder, f"{os.getpid()}-{secrets.token_hex(4)}")
-    state.own.mkdir(mode=0o700)
     lock = FileLock(state.own / LOCK, timeout=0)
-    lock.acquire()
-    try:
+    # One at a time: a folder whose lock is not taken yet looks like one of a process that died.
+    with FileLock(folder / LOCK, timeout=START_S):
+        state.own.mkdir(mode=0o700)
+        lock.acquire()
         for other in (folder / "instances").iterdir():
             if not state.lives(other.name):
                 shutil.rmtree(other, ignore_errors=True)
+    try:
         yield state
     finally:
         with suppress(OSError):
             lock.release()
         shutil.rmtree(state.own, ignore_errors=True)
+
+
+def older(paths: Iterable[Path], before: float) -> Iterator[Path]:
+    """The paths that changed last before a time; one that another process took away is none."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                yield path
 
 
 def held_in(folder: Path) -> Json:

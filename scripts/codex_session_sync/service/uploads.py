@@ -14,28 +14,33 @@ import shutil
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 import zstandard
+from filelock import FileLock, Timeout
 
 from .. import validation
 from ..codex.rollout import MAX_LINE_BYTES
 from ..durable import sync_folder, write_atomic
-from ..errors import RequestError
+from ..errors import HomeError, RequestError
 from ..model import Json
 from ..regular import read_regular
 from .keys import payload_mismatch, require_same_sender
 from .limits import ServiceLimits
+from .state import older
 
 SCHEMA = "codex-session-sync/service-upload/1"
 HEAD = "upload.json"
+LOCK = "uploads.lock"
 
 SHA256 = "sha256:"
 """What a fingerprint begins with that is the digest of the session's JSON Lines."""
 
+_PARTS = "[0-9]*.part"
 _PART_BYTES = 1 << 20
 _FEED_BYTES = 1 << 10
 """Bytes of zstd data taken at a time: four of them can stand for 128 KiB, so 32 MiB at most."""
@@ -166,21 +171,33 @@ def json_invalid(what: str) -> RequestError:
 
 @dataclass(slots=True)
 class Uploads:
-    """The uploads of one folder. ``_parts``: the bytes of each chunk, by upload and place."""
+    """The uploads of one folder; what is there is looked up, since another process may have come
+    between. ``_sizes``: the bytes of an upload, and when its folder had changed last."""
 
     folder: Path
     limits: ServiceLimits
-    _parts: dict[str, dict[int, int]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for path in self.folder.iterdir():
-            if self._head(path) is None:
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                self._parts[path.name] = _parts_in(path)
+    _sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self._parts)
+        return sum(1 for _ in self.folder.glob(f"*/{HEAD}"))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have the uploads for this process, from a chunk to what comes of it. Raises HomeError
+        ``home_locked``."""
+        lock = FileLock(self.folder.with_name(LOCK), timeout=self.limits.lock_seconds)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise HomeError(
+                "home_locked",
+                "another service is at an upload",
+                hint="wait for it to end, then send the chunk again",
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def known(self, upload_id: str) -> Json | None:
         """What the first chunk of an upload said; None if there is none of it."""
@@ -204,25 +221,26 @@ class Uploads:
                 f"there is no chunk {index} of {total}",
                 hint="count chunks from 0 to chunkTotal - 1",
             )
-        data = data_of(payload)
-        self._require_room(total, len(data), new=known is None)
+        data, part = data_of(payload), place / f"{index:06d}.part"
         if known is None:
-            place.mkdir(mode=0o700, exist_ok=True)
+            self._require_room(total, len(data), new=True)
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(mode=0o700)
             write_atomic(place / HEAD, orjson.dumps(head))
             sync_folder(self.folder)
-        parts = self._parts.setdefault(place.name, _parts_in(place))
-        part = place / f"{index:06d}.part"
-        if index not in parts:
+        if not part.exists():
+            self._require_room(total, len(data), new=False)
             write_atomic(part, data)
-            parts[index] = len(data)
-        elif parts[index] != len(data) or read_regular(part) != data:
+            held = self._sizes[place.name][1] + len(data)
+            self._sizes[place.name] = place.stat().st_mtime_ns, held
+        elif read_regular(part) != data:
             raise payload_mismatch()
-        return Received(known or head, len(parts))
+        return Received(known or head, sum(path.suffix == ".part" for path in place.iterdir()))
 
     def digests(self, upload_id: str) -> list[str]:
         """Short digests of an upload's chunks, in order."""
         place = self._place(upload_id)
-        return [short_digest(read_regular(path)) for path in sorted(place.glob("*.part"))]
+        return [short_digest(read_regular(path)) for path in sorted(place.glob(_PARTS))]
 
     def assemble(self, upload_id: str, target: Path) -> Assembled:
         """Write the JSON Lines of a whole upload to a file.
@@ -233,7 +251,7 @@ class Uploads:
         place = self._place(upload_id)
         head = self._head(place)
         assert head is not None
-        parts = (read_regular(path) for path in sorted(place.glob("*.part")))
+        parts = (read_regular(path) for path in sorted(place.glob(_PARTS)))
         lines = _Lines()
         taken = 0
         with target.open("wb") as stream:
@@ -252,15 +270,15 @@ class Uploads:
     def drop(self, upload_id: str) -> None:
         """Forget an upload; nothing if there is none."""
         place = self._place(upload_id)
-        self._parts.pop(place.name, None)
+        self._sizes.pop(place.name, None)
         shutil.rmtree(place, ignore_errors=True)
 
     def expire(self) -> int:
         """Drop the uploads that have had no new chunk for too long; how many."""
         before = time.time() - self.limits.upload_seconds
-        old = [path for path in self.folder.iterdir() if path.stat().st_mtime < before]
+        old = list(older(self.folder.iterdir(), before))
         for path in old:
-            self._parts.pop(path.name, None)
+            self._sizes.pop(path.name, None)
             shutil.rmtree(path, ignore_errors=True)
         return len(old)
 
@@ -268,14 +286,26 @@ class Uploads:
         limits = self.limits
         if total > limits.upload_chunks:
             raise _too_large(f"it has more than {limits.upload_chunks} chunks")
-        held = sum(sum(parts.values()) for parts in self._parts.values())
-        if (new and len(self._parts) >= limits.uploads) or held + size > limits.upload_bytes:
+        count, held = len(self), self._held()
+        if (new and count >= limits.uploads) or held + size > limits.upload_bytes:
             raise RequestError(
                 "upload_limit",
-                f"there are {len(self._parts)} open uploads with {held} bytes, which is the most",
+                f"there are {count} open uploads with {held} bytes, which is the most",
                 hint="end one of them first; those without a new chunk go after "
                 f"{limits.upload_seconds // 3600} hours",
             )
+
+    def _held(self) -> int:
+        """The bytes of all chunks; of a folder that has not changed as they were."""
+        found = {}
+        for place in self.folder.iterdir():
+            changed = place.stat().st_mtime_ns
+            known = self._sizes.get(place.name)
+            if known is None or known[0] != changed:
+                known = changed, sum(part.stat().st_size for part in place.glob(_PARTS))
+            found[place.name] = known
+        self._sizes = found
+        return sum(size for _, size in found.values())
 
     def _place(self, upload_id: str) -> Path:
         name = hashlib.sha256(upload_id.encode("utf-8", "surrogatepass")).hexdigest()[:40]
@@ -333,11 +363,6 @@ class _Lines:
             raise json_invalid("a line is no JSON object")
         if self._first is None:
             self._first = record
-
-
-def _parts_in(place: Path) -> dict[int, int]:
-    """The places and sizes of the chunks in a folder."""
-    return {int(path.stem): path.stat().st_size for path in place.glob("[0-9]*.part")}
 
 
 def _decompressed(parts: Iterator[bytes], encoding: str, limits: ServiceLimits) -> Iterator[bytes]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ..errors import HomeError, InterruptedTransactionError
+from ..errors import RequestError, SyncError
 from ..model import Json
 from .frames import RETRYABLE, Frame, answer
 from .importing import Importer, added
 from .jobs import Jobs
-from .keys import Asked, Keys, digest
-from .speaking import Heard, telling
+from .keys import Asked, digest
+from .speaking import Heard, UnheardError, telling
 
 SLICE_ITEMS = 64
 JOB_TRIES = 5
@@ -23,16 +23,16 @@ class JobWorker:
     def __init__(
         self,
         jobs: Jobs,
-        keys: Keys,
         importer: Importer,
         heard: Heard,
         send: Callable[[Json], None],
+        defect: Callable[[Exception], SyncError],
     ) -> None:
         self._jobs = jobs
-        self._keys = keys
         self._importer = importer
         self._heard = heard
         self._send = send
+        self._defect = defect
         self._job: str | None = None
 
     @property
@@ -47,16 +47,24 @@ class JobWorker:
             self._job = claimed["jobId"] if claimed else None
         if self._job is None:
             return False
-        job = self._jobs.get(self._job)
+        try:
+            job = self._jobs.get(self._job)
+        except RequestError:
+            self._job = None  # its file has gone
+            return True
         if job["status"] != "running":
             self._ended(job)
             return True
         try:
             self._slice(job)
-        except (HomeError, InterruptedTransactionError) as error:
+        except UnheardError:
+            raise
+        except SyncError as error:
             self._put_off(job, error.code)
         except (OSError, ValueError):
             self._put_off(job, "system_error")
+        except Exception as error:
+            self._put_off(job, self._defect(error).code)
         return True
 
     def _slice(self, job: Json) -> None:
@@ -67,13 +75,8 @@ class JobWorker:
         key = f"{job['jobId']}/{done}"
         asked = Asked(key, job["source"], job["mode"], digest({"items": items}))
         frame = Frame("job", self._jobs.run_of(job["jobId"]))
-        result = self._keys.answered(asked)
-        if result is None:
-            self._importer.scratch.mkdir(exist_ok=True)
-            told = telling(self._send, frame, jobId=job["jobId"])
-            result = self._importer.run(asked, items, payload.get("sourceHome"), told)
-            result["items"] = [{**i, "index": i["index"] + done} for i in result["items"]]
-            self._keys.keep(asked, result)
+        told = telling(self._send, frame, jobId=job["jobId"])
+        result = self._importer.run(asked, items, payload.get("sourceHome"), told, done)
         self._heard.answered(frame.run_id, result)
         statistics = {
             "items": len(payload["items"]),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import UsageError
+from ..errors import ExitCode, UsageError
 from ..report.envelope import Report
 from ..service.inbox import Inbox
 from ..service.limits import DEFAULT_SERVICE_LIMITS
@@ -86,9 +86,10 @@ def command(
     with ending(), redirect_stdout(sys.stderr):
         inbox = Inbox(stdin(), DEFAULT_SERVICE_LIMITS, lambda _: False)
         reporter = Reporter(found, inbox, out, every)
+        told = True
         if once:
             reporter.tell_all(source, "backfill", uuid.uuid4().hex)
         else:
             inbox.start()
-            reporter.run()
-    raise click.exceptions.Exit(0)
+            told = reporter.run()
+    raise click.exceptions.Exit(ExitCode.OK if told else ExitCode.PARTIAL)

@@ -1,12 +1,14 @@
 """The worker that ships with the program: it tells the service what changed in a folder.
 
 One request is under way at a time, so that a tail stays in order. What was not answered is sent
-again under its key; what failed and may come right is asked for again under another one, later.
+again under its key; what failed and may come right is asked for again under another one, later; so
+is, once, what is known to have failed before, since it may have come right meanwhile.
 """
 
 from __future__ import annotations
 
 import time
+import uuid
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -20,10 +22,11 @@ from .speaking import Outbox
 from .watching import Folder, Wish
 
 TRIES = 6
+"""So often a request is made in a backfill; a tail goes on."""
 AGAIN_S = 120.0
 """A request that nothing is heard of for so long is sent again."""
 
-LONGEST_WAIT_S = 60.0
+LONGEST_WAIT_S = 600.0
 _LOOK_S = 0.1
 
 
@@ -55,23 +58,30 @@ class Reporter:
     _looked: float = 0.0
     _since: float | None = None
     _stopping: bool = False
+    _failed: bool = False
+    _own: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """What no key of another process has."""
 
-    def run(self) -> None:
-        """Work from when it is told to begin until all is told, or it is to stop."""
+    def run(self) -> bool:
+        """Work from when it is told to begin until all is told, or it is to stop; whether a
+        backfill could read the folder."""
         if not self._begun():
-            return
+            return True
         while not (self._stopping and self._pending is None):
             self._hear(self.inbox.take(_LOOK_S))
             if self.inbox.ended:
-                return
+                return True
             if self._stopping:
                 continue
             self._look()
+            if self._failed:
+                return False
             self._ask()
             if self.mode == "backfill" and self._idle():
                 break
         self._say("run.complete", {})
         self._last_word()
+        return True
 
     def tell_all(self, source: str, mode: str, run_id: str) -> None:
         """Tell everything that there is, wait for no answer, and end."""
@@ -103,14 +113,14 @@ class Reporter:
         if self._wishes or self._pending or now - self._looked < self.every:
             return
         self._looked = now
+        asked = {name for _, _, wish in self._later.values() for name in wish.states}
         try:
-            found = self.folder.changed(settled=self.mode == "tail")
+            self._wishes += self.folder.changed(settled=self.mode == "tail", without=asked)
         except OSError as error:
             code = {"code": "package_unreadable", "message": error.strerror or "it cannot be read"}
             self._say("run.error", {**code, "retryable": True})
+            self._failed = self.mode == "backfill"
             return
-        asked = {name for _, _, wish in self._later.values() for name in wish.states}
-        self._wishes += (wish for wish in found if asked.isdisjoint(wish.states))
         self._since = now if self.folder.behind and self._since is None else self._since
         if not self.folder.behind:
             self._since = None
@@ -132,7 +142,7 @@ class Reporter:
             "runId": self.run_id,
             "seq": self._seq,
             "payload": {
-                "idempotencyKey": wish.key(self.source, attempt),
+                "idempotencyKey": wish.key(self.source, self._tag(attempt)),
                 "source": self.source,
                 "mode": self.mode,
                 "items": [wish.item],
@@ -152,25 +162,39 @@ class Reporter:
             case "run.stop":
                 self._stopping = True
             case "import.result" if self._is_answer(frame):
-                self._ended(retry=any(item.get("retryable") for item in payload["items"]))
+                self._ended(payload["items"], repeated=bool(payload.get("repeated")))
             case "run.error" if self._is_answer(frame):
-                self._ended(retry=bool(payload.get("retryable")))
+                self._ended([payload])
 
     def _is_answer(self, frame: Json) -> bool:
         return self._pending is not None and frame.get("seq") == self._pending.frame["seq"]
 
-    def _ended(self, *, retry: bool) -> None:
+    def _ended(self, items: list[Json], *, repeated: bool = False) -> None:
         """A request was answered: it is done, or comes again later."""
         pending, self._pending = self._pending, None
         assert pending is not None
         wish, attempt = pending.wish, pending.attempt
-        if retry and attempt < TRIES:
-            # A refusal is not kept under its key, an answer is.
-            wait = min(self.every * 2**attempt, LONGEST_WAIT_S)
-            name = next(iter(wish.states))
-            self._later[name] = (time.monotonic() + wait, attempt + 1, wish)
-            return
-        self.folder.settle(wish)
+        often = self.mode == "tail" or attempt < TRIES
+        if repeated and any(item["result"] == "failed" for item in items):
+            self._postpone(wish, attempt, 0.0)
+        elif often and any(item.get("retryable") for item in items):
+            told = [one for item in items for one in item.get("sessions", ())]
+            late = {one["sessionId"] for one in told if one.get("retryable")}
+            rest = wish.only(late) if late else wish
+            self.folder.settle(wish, rest)
+            self._postpone(rest, attempt, min(self.every * 2 ** min(attempt, 20), LONGEST_WAIT_S))
+        elif _missing(items) and self.folder.lacks(wish):
+            self._looked = 0.0  # the others are told without what has gone
+        else:
+            self.folder.settle(wish)
+
+    def _postpone(self, wish: Wish, attempt: int, seconds: float) -> None:
+        name = next(iter(wish.states))
+        self._later[name] = (time.monotonic() + seconds, attempt + 1, wish)
+
+    def _tag(self, attempt: int) -> str:
+        """What tells attempts apart, whose keys have to differ: an answer is kept under its key."""
+        return "" if attempt == 1 else f"{self._own}/{attempt}"
 
     def _idle(self) -> bool:
         """Whether all that was seen is told and answered."""
@@ -197,6 +221,11 @@ class Reporter:
 
     def _say(self, kind: str, payload: Json) -> None:
         self.out.send({"type": kind, "runId": self.run_id, "payload": payload})
+
+
+def _missing(items: list[Json]) -> bool:
+    gone = ("item_session_missing", "package_not_found")
+    return any(item.get("reason") in gone for item in items)
 
 
 def _frame(line: Line | None) -> Json | None:

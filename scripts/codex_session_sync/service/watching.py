@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -36,7 +37,14 @@ class Wish:
     item: Json
     states: Mapping[str, str]
 
-    def key(self, source: str, attempt: int) -> str:
+    def only(self, names: Container[str]) -> Wish:
+        """Of sessions those of these names, of a package all of it."""
+        if "sessions" not in self.item:
+            return self
+        states = {name: state for name, state in self.states.items() if name in names}
+        return replace(self, item={**self.item, "sessions": list(states)}, states=states)
+
+    def key(self, source: str, attempt: str) -> str:
         """An idempotency key, the same for the same thing in the same state."""
         told = repr((source, attempt, sorted(self.states.items()), sorted(self.item.items())))
         return "watch/" + hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:48]
@@ -58,8 +66,9 @@ class Folder:
         """
         return dict(_sessions(self.path) if self.kind == "home" else _packages(self.path))
 
-    def changed(self, *, settled: bool) -> list[Wish]:
-        """What is there and is not done; ``settled``: and is as it was at the last look.
+    def changed(self, *, settled: bool, without: Container[str] = ()) -> list[Wish]:
+        """What is there and is not done; ``settled``: and is as it was at the last look;
+        ``without``: and is not one of these.
 
         Raises OSError.
         """
@@ -68,7 +77,9 @@ class Folder:
         new = {
             name: state
             for name, state in found.items()
-            if self.done.get(name) != state and (not settled or last.get(name) == state)
+            if self.done.get(name) != state
+            and (not settled or last.get(name) == state)
+            and name not in without
         }
         return list(self._wishes(new))
 
@@ -77,9 +88,16 @@ class Folder:
         """How many of what was seen last are not done."""
         return sum(1 for name, state in self._last.items() if self.done.get(name) != state)
 
-    def settle(self, wish: Wish) -> None:
-        """Take note that nothing more is to be done for what was wished for."""
-        self.done.update(wish.states)
+    def lacks(self, wish: Wish) -> bool:
+        """Whether something that was wished for is not there any more."""
+        with suppress(OSError):
+            return not wish.states.keys() <= self.look().keys()
+        return True
+
+    def settle(self, wish: Wish, but: Wish | None = None) -> None:
+        """Take note that nothing more is to be done for what was wished for, but for a part."""
+        rest = but.states if but is not None else {}
+        self.done.update((n, state) for n, state in wish.states.items() if n not in rest)
 
     def _wishes(self, new: Mapping[str, str]) -> Iterator[Wish]:
         if self.kind == "inbox":
@@ -105,6 +123,14 @@ def watched(path: Path) -> Folder:
             f"there is no folder at {path}",
             hint="name an inbox of packages, or a Codex home: `codex-session-sync watch FOLDER`",
         ) from error
+    try:
+        str(real).encode()
+    except UnicodeEncodeError as error:
+        raise PackageError(
+            "package_unreadable",
+            "the path of the folder is not UTF-8 text, and no frame can name it",
+            hint="move it to one that is: `codex-session-sync watch FOLDER`",
+        ) from error
     home = any((real / name).exists() for name in _OF_A_HOME)
     return Folder(real, "home" if home else "inbox")
 
@@ -121,22 +147,26 @@ def _sessions(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _packages(path: Path) -> Iterator[tuple[str, str]]:
-    """The packages of an inbox, each with its state, the oldest first; what is being written is
-    left out."""
-    found = []
+    """The packages of an inbox, each with its state, the oldest first; what is being written, and
+    what a frame cannot name, is left out."""
+    found: list[tuple[int, str, str]] = []
     with os.scandir(path) as listing:
         for entry in listing:
             if entry.name.startswith(".") or entry.name.endswith(_UNFINISHED):
                 continue
-            status = entry.stat(follow_symlinks=False)
-            if entry.is_dir(follow_symlinks=False):
-                state = _digest(list(_files(Path(entry.path))))
-            elif entry.is_file(follow_symlinks=False):
-                state = _digest((status.st_size, status.st_mtime_ns))
-            else:
-                continue
-            found.append((status.st_mtime_ns, entry.name, state))
+            with suppress(UnicodeEncodeError, FileNotFoundError):  # the latter has just gone
+                entry.name.encode()
+                found += _package(entry)
     return ((name, state) for _, name, state in sorted(found))
+
+
+def _package(entry: os.DirEntry[str]) -> Iterator[tuple[int, str, str]]:
+    """When a package was written, its name and its state; nothing of what is none."""
+    status = entry.stat(follow_symlinks=False)
+    if entry.is_dir(follow_symlinks=False):
+        yield status.st_mtime_ns, entry.name, _digest(list(_files(Path(entry.path))))
+    elif entry.is_file(follow_symlinks=False):
+        yield status.st_mtime_ns, entry.name, _digest((status.st_size, status.st_mtime_ns))
 
 
 def _files(root: Path) -> Iterator[tuple[str, int, int]]:

@@ -370,6 +370,12 @@ def test_a_worker_that_is_not_there_for_a_while(place: Path) -> None:
     assert "worker_not_started" in done.envelope["errors"][0]["message"]
 
 
+@pytest.mark.parametrize("name", ["a\nb", "x" * 201, os.fsdecode(b"a\xff")])
+def test_a_source_that_no_request_can_name(place: Path, name: str) -> None:
+    done = ingest(place, "end()", "--source", name)
+    assert (done.exit_code, done.codes) == (2, ["usage"])
+
+
 # The worker that ships
 
 

@@ -185,3 +185,27 @@ def test_a_message_with_a_name_that_is_no_text(place: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (4, b"")
     assert json.loads(done.stdout)["payload"]["code"] == "home_missing"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX")
+def test_streams_that_are_closed(place: Path) -> None:
+    """They are as if they were empty, and no file takes their place."""
+    asked = place / "asked"
+    asked.write_bytes(line(batch("1", [item(ROSES)])))
+    program = f"exec {sys.executable} -m codex_session_sync"
+    serve = f"{program} serve --stdio --execute --no-prime"
+    for words, expected in (
+        (f"{serve} <&-", 0),
+        (f"{serve} <&- >&- 2>&-", 0),
+        (f"{serve} >&- <{asked}", 0),
+        (f"{program} serve --json >&- <&-", 0),
+    ):
+        done = subprocess.run(
+            ["/bin/sh", "-c", words],
+            env=bare_environment(place),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (expected, b"", b""), words
+    assert len(transcripts(place / "home")) == 1

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import click
 
-from ..errors import ExitCode, HomeError, RequestError
+from ..errors import ExitCode, HomeError, RequestError, UsageError
 from ..report.envelope import Problem, Report, Status
 from ..report.parts import harmless
 from ..service.importing import RESULTS, Manner
@@ -26,6 +26,7 @@ from .options import Seconds
 
 COMMAND = "ingest"
 BACKFILL_RESTARTS = 5
+MOST_OF_A_NAME = 200
 
 _STATUS_OF_JOB = {
     "completed": ("completed", None),
@@ -101,10 +102,17 @@ def command(
       codex-session-sync serve              what jobs there are
       codex-session-sync list-transactions  what the requests came to
     """
+    name = source or Path(worker[0]).stem or "worker"
+    if len(name) > MOST_OF_A_NAME or not name.isprintable():
+        raise UsageError(
+            "usage",
+            f"no request can name the source {name[:MOST_OF_A_NAME]!r}",
+            hint=f"`codex-session-sync AGAIN --source NAME`, at most {MOST_OF_A_NAME} characters "
+            "on one line",
+        )
     how, limits = manner(), DEFAULT_SERVICE_LIMITS
     with state_of(how) as state:
         service = Service(how, state, limits, Outbox(sys.stderr.buffer))
-        name = source or Path(worker[0]).stem or "worker"
         if restarts is None and mode == "backfill":
             restarts = BACKFILL_RESTARTS
         care = Care(probe=min(10.0, silence / 3), silence=silence, stop=stop, restarts=restarts)
@@ -142,6 +150,8 @@ def _begun(service: Service, source: str, run_id: str) -> str:
     try:
         return str(service.jobs.add(None, source, run_id, None)["jobId"])
     except RequestError as error:
+        if error.code != "backfill_active":
+            raise
         raise HomeError(
             "backfill_active",
             f"{source!r} has a backfill that has not ended",

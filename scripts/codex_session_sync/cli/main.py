@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, NoReturn
@@ -44,6 +45,7 @@ def main() -> int:
         from .completing import answer
 
         return answer(cli, instruction)
+    _fill_streams()
     # Thousands of sessions are thousands of values that stay: looking through them finds nothing.
     gc.set_threshold(50_000, 20, 100)
     for name in ("SIGTERM", "SIGHUP"):
@@ -51,6 +53,19 @@ def main() -> int:
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
     return run(sys.argv[1:])
+
+
+def _fill_streams() -> None:
+    """Where the caller closed stdin, stdout or stderr, have nothing there: else the next file that
+    is opened would stand in its place."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            with suppress(OSError):
+                stream = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115
+                if stream.fileno() != number:
+                    os.dup2(stream.fileno(), number)
+                os.set_inheritable(number, True)
+                setattr(sys, name, stream)
 
 
 def run(arguments: Sequence[str], moment: datetime | None = None) -> int:
@@ -165,7 +180,12 @@ def _defect(name: str, error: Exception) -> Report:
 
     try:
         with tempfile.NamedTemporaryFile(
-            "w", prefix="codex-session-sync-", suffix=".log", delete=False, encoding="utf-8"
+            "w",
+            prefix="codex-session-sync-",
+            suffix=".log",
+            delete=False,
+            encoding="utf-8",
+            errors="backslashreplace",
         ) as log:
             traceback.print_exception(error, file=log)
         told = log.name

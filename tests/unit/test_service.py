@@ -181,12 +181,20 @@ def test_trust_is_that_of_a_sync(here: Path, service: Bed) -> None:
 # Keys
 
 
+def reversed_keys(value: Any) -> Any:
+    if isinstance(value, list):
+        return [reversed_keys(one) for one in value]
+    if isinstance(value, dict):
+        return {key: reversed_keys(value[key]) for key in reversed(value)}
+    return value
+
+
 def test_a_repeated_key_gets_the_first_answer(service: Bed) -> None:
     asked = batch("k", [item(ROSES), {"package": "/nowhere"}], 7)
     first = service.one(asked)
     before = tree(service.home)
     spaced = json.dumps(asked, indent=1).replace("\n", " ").encode() + b"\n"
-    turned = {key: asked[key] for key in reversed(asked)}
+    turned = reversed_keys(asked)
     for again in (asked, spaced, turned):
         answer = service.one(again)
         assert answer == {**first, "payload": {**first["payload"], "repeated": True}}
@@ -430,6 +438,27 @@ def test_limits_of_uploads(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert service.code(bomb) == "upload_too_large"
             line = changed(SINGLE, **coded(b" " * 50_000, encoding))
             assert service.code(line) == "chunk_payload_json_invalid"
+
+
+def test_the_window_of_zstd_is_limited(here: Path) -> None:
+    wide = zstandard.ZstdCompressionParameters(window_log=21)
+    writer = zstandard.ZstdCompressor(compression_params=wide).compressobj()
+    packed = writer.compress(COMPOST.data()) + writer.flush()
+    told = {"encoding": "zstd+base64", "data": base64.b64encode(packed).decode()}
+    with bed(here / "home", replace(SMALL, window_bytes=1 << 20)) as service:
+        assert service.code(changed(SINGLE, **told)) == "chunk_payload_decode_failed"
+    with bed(here / "home", replace(SMALL, window_bytes=1 << 21)) as service:
+        assert results(service.result(changed(SINGLE, **told))) == [("imported", None)]
+
+
+def test_what_two_have_staged_counts_together(here: Path) -> None:
+    few = replace(SMALL, upload_bytes=5000)
+    part = base64.b64encode(os.urandom(2000)).decode()
+    with bed(here / "home", few) as service, bed(here / "home", few) as other:
+        first = changed(UPLOAD[0], uploadId="1", data=part)
+        assert service.one(first)["payload"]["phase"] == "staged"
+        assert other.one(changed(first, chunkIndex=1))["payload"]["phase"] == "staged"
+        assert service.code(changed(first, uploadId="2")) == "upload_limit"
 
 
 def test_uploads_expire(service: Bed) -> None:

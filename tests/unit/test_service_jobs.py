@@ -16,7 +16,7 @@ import pytest
 
 from builders import Session
 from codex_session_sync.errors import HomeError, RequestError
-from codex_session_sync.service import importing, working
+from codex_session_sync.service import importing, serving, working
 from service_frames import Json, answers, batch, changed, frame, item
 from servicebed import SMALL, Bed, bed, transcripts
 
@@ -342,3 +342,11 @@ def test_one_key_at_two_services_is_one_job(service: Bed) -> None:
         first, second = service.one(enqueue()), other.one(enqueue())
         assert second["payload"]["repeated"]
         assert job_of(second) == job_of(first)
+
+
+def test_frames_keep_no_job_waiting(service: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.ask(enqueue())
+    for often, parts in ((1e9, 0), (-1.0, 1), (1e9, 0), (-1.0, 1)):
+        monkeypatch.setattr(serving, "JOB_EVERY_S", often)
+        service.service.turn()
+        assert len(answers(service.heard())) == parts

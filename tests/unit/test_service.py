@@ -770,3 +770,23 @@ def test_what_another_one_took_away_does_not_age(tmp_path: Path) -> None:
     (tmp_path / "old").touch()
     found = state.older([tmp_path / "gone", tmp_path / "old"], time.time() + 60)
     assert list(found) == [tmp_path / "old"]
+
+
+def test_an_item_is_failed_if_one_of_its_sessions_is() -> None:
+    told = [{"result": one, "reason": one} for one in ("imported", "skipped", "failed")]
+    assert importing._item(0, told)["result"] == "failed"
+    assert importing._item(0, told[:2])["result"] == "imported"
+    assert importing._item(0, told[1:2])["result"] == "skipped"
+
+
+def test_the_folder_of_packages_may_be_one(here: Path) -> None:
+    package = write_snapshot(here / "package", [ROSES]).resolve()
+    with bed(here / "home", below=(package,)) as service:
+        found = service.result(batch("k", [{"package": str(package)}]))
+    assert results(found) == [("imported", None)]
+
+
+def test_a_run_with_a_long_name_is_unknown(service: Bed) -> None:
+    for length, name in ((200, "r" * 200), (201, "unknown")):
+        answer = service.one({"type": "nothing", "runId": "r" * length})
+        assert answer["runId"] == name

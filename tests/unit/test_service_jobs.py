@@ -141,11 +141,13 @@ def test_a_job_is_taken_up_where_it_was(home: Path, monkeypatch: pytest.MonkeyPa
     with bed(home) as service:
         service.ask(enqueue())
         service.service.work()
+        began = service.service.jobs.all()[0]["startedAt"]
     with bed(home) as service:
         heard = service.work()
         assert [len(part["items"]) for part in answers(heard)] == [2, 1]
         ended = heard[-1]["payload"]["job"]
         assert (ended["status"], ended["attempts"]) == ("completed", 1)
+        assert ended["startedAt"] == began
         assert ended["statistics"]["totals"]["imported"] == 5
 
 
@@ -210,7 +212,8 @@ def test_a_home_that_cannot_be_used_is_tried_again(
     def busy(*_: object, **__: object) -> None:
         raise HomeError("database_busy", "it is", hint="wait")
 
-    monkeypatch.setattr("time.sleep", lambda _: None)
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
     service.ask(enqueue())
     with monkeypatch.context() as patched:
         patched.setattr(importing, "execute", busy)
@@ -222,6 +225,7 @@ def test_a_home_that_cannot_be_used_is_tried_again(
         [told] = service.work()
     ended = told["payload"]["job"]
     assert (ended["status"], ended["error"]) == ("failed", "database_busy")
+    assert waits == [0.2, 0.4, 0.8, 1.6]
     assert service.service.heard.failed
 
 
@@ -350,3 +354,18 @@ def test_frames_keep_no_job_waiting(service: Bed, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(serving, "JOB_EVERY_S", often)
         service.service.turn()
         assert len(answers(service.heard())) == parts
+
+
+def test_what_does_not_come_right_is_not_tried_again(
+    service: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: object, **__: object) -> None:
+        raise HomeError("database_unreadable", "it is", hint="mend it")
+
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    monkeypatch.setattr(importing, "execute", damaged)
+    service.ask(enqueue())
+    assert service.service.work()
+    [job] = service.service.jobs.all()
+    assert (job["status"], job["error"], waits) == ("failed", "database_unreadable", [])

@@ -185,9 +185,9 @@ class Uploads:
     def held(self) -> Iterator[None]:
         """Have the uploads for this process, from a chunk to what comes of it. Raises HomeError
         ``home_locked``."""
-        lock = FileLock(self.folder.with_name(LOCK), timeout=self.limits.lock_seconds)
+        lock = FileLock(self.folder.with_name(LOCK))
         try:
-            lock.acquire()
+            lock.acquire(timeout=self.limits.lock_seconds)
         except Timeout as error:
             raise HomeError(
                 "home_locked",
@@ -198,10 +198,6 @@ class Uploads:
             yield
         finally:
             lock.release()
-
-    def known(self, upload_id: str) -> Json | None:
-        """What the first chunk of an upload said; None if there is none of it."""
-        return self._head(self._place(upload_id))
 
     def receive(self, payload: Json) -> Received:
         """Stage a chunk, durably; one that is here already changes nothing.

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from builders import Session, write_snapshot
+from codex_session_sync.service import reporting
 from codex_session_sync.service.inbox import Inbox, Line
 from codex_session_sync.service.limits import DEFAULT_SERVICE_LIMITS
 from codex_session_sync.service.reporting import TRIES, Reporter
@@ -203,3 +204,47 @@ def test_what_comes_and_goes_while_it_is_looked_at(inbox: Path) -> None:
     finally:
         over.set()
         thread.join()
+
+
+def test_a_tail_waits_until_nobody_writes(inbox: Path) -> None:
+    told = Told(inbox)
+    for number in range(3):
+        (inbox / "one" / "more").write_bytes(b"x" * number)
+        told.reporter._look()
+        assert not told.reporter._wishes
+    told.reporter._look()
+    assert len(told.reporter._wishes) == 1
+
+
+def test_a_session_that_is_archived_is_told(home: Path) -> None:
+    told = Told(home)
+    told.answer(told.next(), OK)
+    [path] = home.glob(f"sessions/**/rollout-*{SESSIONS[0].id}*")
+    (home / "archived_sessions").mkdir()
+    path.rename(home / "archived_sessions" / path.name)
+    assert names(told.next()) == [SESSIONS[0].id]
+
+
+def test_what_nothing_is_heard_of_is_sent_again(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(inbox)
+    first = told.next()
+    assert told.asked() is None
+    monkeypatch.setattr(reporting, "AGAIN_S", -1.0)
+    told.reporter._ask()
+    assert json.loads(told.said.getvalue()) == first
+
+
+def test_each_time_it_waits_longer(inbox: Path) -> None:
+    told, waits = Told(inbox), []
+    for _ in range(14):
+        asked = told.next()
+        told.reporter.every = 1.0
+        told.answer(asked, failed("session_busy", retryable=True))
+        told.reporter.every = 0.0
+        [(name, (when, attempt, wish))] = told.reporter._later.items()
+        waits.append(round(when - time.monotonic()))
+        told.reporter._later[name] = (0.0, attempt, wish)
+    assert waits[:3] == [2, 4, 8]
+    assert waits[-1] == reporting.LONGEST_WAIT_S

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.checkpoints import checkpoints
 from bench.growth import curves, forward
 from bench.homes import Shelf, importing, startup, undoing
+from bench.journals import journals
 from bench.machine import machine
 from bench.measuring import SCRIPTS, Series, forget, measure
 from bench.packs import packages
@@ -39,6 +40,7 @@ GROUPS: dict[str, Callable[[Shelf], Iterator[Series]]] = {
     "forward": forward,
     "packages": packages,
     "undo": undoing,
+    "journals": journals,
     "checkpoints": checkpoints,
     "events": events,
     "service": serving,

@@ -15,6 +15,7 @@ TITLES = {
     "forward": "One more turn",
     "packages": "Packages",
     "undo": "What was brought in, and its undoing",
+    "journals": "Homes with a long journal",
     "checkpoints": "Checkpoints of a home of which one session went on",
     "events": "What was said, kept and found",
     "service": "The import service",

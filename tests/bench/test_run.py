@@ -69,7 +69,7 @@ def test_everything_is_measured(tmp_path: Path) -> None:
             assert all(beside["wall"]["median"] > 0 for beside in row["beside"])
     assert done.stdout == tables(document) + "\n"
     goals = [line for line in done.stdout.splitlines() if "not judged at this scale" in line]
-    assert len(goals) == 12
+    assert len(goals) == 13
     for curve, number in (("size", len(SIZES_MB)), ("sessions", len(COUNTS))):
         assert len(points(series, curve)) == number
     assert ET.fromstring(out.with_suffix(".svg").read_text()).tag.endswith("svg")

@@ -404,6 +404,25 @@ def test_an_inbox_is_watched(place: Path) -> None:
     assert found["data"]["totals"]["imported"] == 2
 
 
+def test_a_delta_that_lies_before_its_base_comes_in(place: Path) -> None:
+    """They are told in the order of their times."""
+    variables, inbox, there = bare_environment(place), place / "inbox", place / "there"
+    home = ("--codex-home", there)
+    write_snapshot(there, [ROSES])
+    inbox.mkdir()
+    call_process(variables, "pack", "-o", inbox / "2", *home)
+    (place / "have.json").write_bytes(call_process(variables, "have", "--json", *home).out)
+    write_snapshot(there, [ROSES.say("More")])
+    call_process(variables, "pack", "-o", inbox / "1", "--have", place / "have.json", *home)
+    os.utime(inbox / "1", (0, 0))
+    words = options("--mode", "backfill", "--source", "desk")
+    done = call_process(variables, *words, *watch(inbox))
+    totals = done.envelope["data"]["totals"]
+    assert [totals[key] for key in ("imported", "upserted", "failed")] == [1, 1, 1]
+    [data] = transcripts(place / "home").values()
+    assert data == ROSES.say("More").data()
+
+
 def test_another_home_is_watched(place: Path) -> None:
     source, home = place / "source", place / "home"
     write_snapshot(source, [ROSES])

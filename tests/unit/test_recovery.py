@@ -17,6 +17,7 @@ from builders import Session, session_id
 from codex_session_sync.codex import state_db
 from codex_session_sync.codex.state_db import open_for_reading, open_for_writing
 from codex_session_sync.errors import ExitCode, HomeError, InterruptedTransactionError
+from codex_session_sync.journal import log
 from codex_session_sync.journal.log import Journal, TransactionLog
 from codex_session_sync.journal.operations import (
     AnyOperation,
@@ -29,7 +30,13 @@ from codex_session_sync.journal.operations import (
 )
 from codex_session_sync.journal.playback import apply_all
 from codex_session_sync.locks import codex_index_lock
-from codex_session_sync.recovery import find_interrupted, recover, require_none_interrupted
+from codex_session_sync.recovery import (
+    RECENT,
+    find_interrupted,
+    recover,
+    require_none_interrupted,
+    unfinished_notices,
+)
 from workbench import add_rows, codex_home, make_database, tree
 
 OLD = Session(1, start=10, name="Old").say("Was here before")
@@ -238,6 +245,47 @@ def test_several_transactions(bed: Bed) -> None:
     assert bed.state() == before
     assert bed.journal.manifest(other.transaction_id)["status"] == "recovered"
     ended(bed)
+
+
+def test_a_long_journal_is_not_read_for_each_command(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only of the newest it is asked whether they ended; a transaction is found by its name."""
+    head = {k: v for k, v in bed.log.manifest.items() if k != "transaction_id"}
+    bed.log.finish("completed", {}, [])
+    for _ in range(2 * RECENT):
+        bed.journal.begin(head).finish("completed", {}, [])
+    running = bed.journal.begin(head)
+    read: list[str] = []
+    real = log._glance
+
+    def glance(folder: Path) -> Any:
+        read.append(folder.name)
+        return real(folder)
+
+    monkeypatch.setattr(log, "_glance", glance)
+    with pytest.raises(InterruptedTransactionError):
+        require_none_interrupted(bed.journal)
+    [notice] = unfinished_notices(bed.journal)
+    assert running.transaction_id in notice.message
+    assert len(read) == 2 * RECENT
+
+    def listed(_: object) -> Any:
+        raise AssertionError("all transactions are listed")
+
+    oldest = bed.log.transaction_id
+    monkeypatch.setattr(Journal, "newest", listed)
+    assert bed.journal.manifest(oldest)["transaction_id"] == oldest
+    assert list(bed.journal.lines(oldest)) == []
+
+
+def test_recovery_finds_what_was_interrupted_long_ago(bed: Bed) -> None:
+    head = {k: v for k, v in bed.log.manifest.items() if k != "transaction_id"}
+    for _ in range(RECENT):
+        bed.journal.begin(head).finish("completed", {}, [])
+    require_none_interrupted(bed.journal)
+    [found] = find_interrupted(bed.journal)
+    assert found.transaction_id == bed.log.transaction_id
 
 
 # What another program did in the meantime

@@ -109,14 +109,14 @@ def test_what_failed_before_is_asked_for_once_more(inbox: Path) -> None:
     told, other = Told(inbox), Told(inbox)
     first = told.next()
     assert key(other.next()) == key(first)
-    told.answer(first, failed("prerequisite_missing"), repeated=True)
+    told.answer(first, failed("transcript_invalid"), repeated=True)
     again = told.next()
     assert key(again) != key(first)
     assert again["payload"]["items"] == first["payload"]["items"]
-    told.answer(again, failed("prerequisite_missing"), repeated=False)
+    told.answer(again, failed("transcript_invalid"), repeated=False)
     assert told.asked() is None
     late = Told(inbox)
-    late.answer(late.next(), failed("prerequisite_missing"), repeated=True)
+    late.answer(late.next(), failed("transcript_invalid"), repeated=True)
     assert key(late.next()) != key(again)
 
 

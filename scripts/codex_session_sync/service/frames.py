@@ -31,6 +31,7 @@ RETRYABLE = frozenset(
     | {"database_busy", "database_missing", "transaction_interrupted", "session_busy"}
     | {"package_changed", "package_not_staged", "write_failed", "system_error", "interrupted"}
     | {"service_database_busy", "no_temporary_folder", "upload_limit", "job_limit"}
+    | {"prerequisite_missing", "history_base_missing"}  # another package may bring it
 )
 """The codes of what may come right by itself."""
 

@@ -18,7 +18,8 @@ from .errors import SyncError, told
 from .foreseen import remember
 from .journal.log import TransactionLog
 from .locks import codex_thread_lock
-from .model import RESULT_OF, Result, SessionOutcome, SessionPlan, Transcript
+from .model import Transcript
+from .planned import RESULT_OF, Result, SessionOutcome, SessionPlan
 from .staging import Staged, Stager
 from .terms import Terms
 

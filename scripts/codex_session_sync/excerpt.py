@@ -11,7 +11,8 @@ from typing import Any
 from .codex.items import text_of
 from .codex.messages import is_context
 from .codex.rollout import COMPACTED
-from .model import Json, SessionPlan, Transcript
+from .model import Json, Transcript
+from .planned import SessionPlan
 from .transcript import entries
 
 SHOWN = 200

@@ -12,7 +12,8 @@ from .errors import SessionError
 from .lineage.differences import is_newer, is_older, merge_metadata, packaged_metadata
 from .lineage.sidecar import Mapping
 from .local import LocalSessions
-from .model import Action, Json, Relation, SessionPlan, Target
+from .model import Json
+from .planned import Action, Relation, SessionPlan, Target
 from .verdict import refused
 
 UNKNOWN_HOME = "unknown"

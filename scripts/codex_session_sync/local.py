@@ -15,24 +15,15 @@ from .codex.home import CodexHome
 from .codex.inventory import RolloutIndex, read_head
 from .codex.rollout import base_name
 from .codex.session_index import read_index, shown_name
-from .codex.state_db import Sharing, open_for_reading
+from .codex.sharing import Sharing
+from .codex.state_db import open_for_reading
 from .errors import HomeError, SessionError
 from .lineage.classify import Candidate
 from .lineage.fingerprint import common_entries, lineage_id, lineage_of_link, links_of
 from .lineage.kinship import origin_moment
 from .lineage.sidecar import Mapping, mappings_of, read_sidecar
-from .model import (
-    Base,
-    Chain,
-    Counterpart,
-    Json,
-    Notice,
-    Outline,
-    RolloutFile,
-    Row,
-    Tail,
-    Transcript,
-)
+from .model import Base, Chain, Json, Notice, Outline, RolloutFile, Row, Tail, Transcript
+from .planned import Counterpart
 from .reading import scan_each
 from .scan_cache import SETTLED_NS
 from .transcript import first_link, scan

@@ -21,23 +21,9 @@ from .lineage.graph import ancestors_first, descent
 from .lineage.kinship import forked_from, origin_moment
 from .local import Beginnings, LocalSessions
 from .localize import origin_id
-from .model import (
-    Action,
-    Chain,
-    Classification,
-    Continued,
-    Decision,
-    Outline,
-    PackagedSession,
-    Plan,
-    Relation,
-    RolloutFile,
-    SessionPlan,
-    Tail,
-    Target,
-    Transcript,
-)
+from .model import Chain, Continued, Outline, PackagedSession, RolloutFile, Tail, Transcript
 from .package.sessions import Package
+from .planned import Action, Classification, Decision, Plan, Relation, SessionPlan, Target
 from .reading import scan_all
 from .settling import PLAIN, Surroundings, with_places
 from .transcript import notices

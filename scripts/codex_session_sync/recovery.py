@@ -17,16 +17,8 @@ from .journal.operations import PutRow, Site, concern_goals
 from .journal.playback import undo_all
 from .lineage.sidecar import sidecar_path
 from .locks import codex_index_lock, codex_thread_lock
-from .model import (
-    RESULT_OF,
-    RESULT_OF_MAPPING,
-    RESULT_OF_SKILL,
-    SKILL,
-    Action,
-    Json,
-    Notice,
-    Result,
-)
+from .model import Json, Notice
+from .planned import RESULT_OF, RESULT_OF_MAPPING, RESULT_OF_SKILL, SKILL, Action, Result
 
 RECENT = 64
 """A transaction begins only where none is interrupted, so one that is is among the newest. As many

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 
 from .codex.thread_row import provider_of
 from .local import LocalSessions
-from .model import NEW_HERE, Action, Json, Notice, Plan, SessionPlan
+from .model import Json, Notice
 from .places.adaptation import AS_IT_IS, Adaptation
 from .places.directories import Directory
 from .places.rules import Rules
 from .places.standing import is_here
+from .planned import NEW_HERE, Action, Plan, SessionPlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from .compose import Sink, Written, compose
 from .continuation import Continuation
 from .foreseen import Foreseen
 from .localize import Identity, Rewriter
-from .model import Action, RolloutFile, SessionPlan, Target, Transcript, brings_metadata_only
+from .model import RolloutFile, Transcript
+from .planned import Action, SessionPlan, Target, brings_metadata_only
 from .terms import Terms
 
 Progress = Callable[[int], None]

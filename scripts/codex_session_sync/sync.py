@@ -19,20 +19,17 @@ from .commit import transaction
 from .errors import HomeError
 from .following import UNKNOWN_HOME
 from .journal.log import Journal
-from .model import (
+from .model import Json, Notice, Outline, Transcript
+from .planned import (
     NEW_HERE,
     RESULT_OF,
     RESULT_OF_SKILL,
     Action,
     Counterpart,
-    Json,
-    Notice,
-    Outline,
     Plan,
     Result,
     SessionOutcome,
     SessionPlan,
-    Transcript,
     brings_metadata_only,
 )
 from .recovery import require_none_interrupted

@@ -24,16 +24,8 @@ from .codex.instructions import KNOWN
 from .codex.inventory import read_head
 from .codex.rollout import EVENT, META, TURN_CONTEXT
 from .errors import SessionError
-from .model import (
-    RESULT_OF,
-    Action,
-    Json,
-    Notice,
-    Plan,
-    SessionPlan,
-    Transcript,
-    brings_metadata_only,
-)
+from .model import Json, Notice, Transcript
+from .planned import RESULT_OF, Action, Plan, SessionPlan, brings_metadata_only
 from .policy import MEANING, Policy
 
 SHOWN = 12

@@ -6,17 +6,10 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from .errors import SessionError
-from .model import (
-    RESULT_OF,
-    Action,
-    Continued,
-    PackagedSession,
-    Plan,
-    SessionPlan,
-    Transcript,
-)
+from .model import Continued, PackagedSession, Transcript
 from .package.native import refuted
 from .package.sessions import Package
+from .planned import RESULT_OF, Action, Plan, SessionPlan
 from .tailing import scan_tail
 from .transcript import scan
 from .verdict import refused

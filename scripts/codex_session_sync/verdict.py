@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from .errors import SessionError
-from .model import Action, Classification, Decision, Outline, Relation, SessionPlan
+from .model import Outline
+from .planned import Action, Classification, Decision, Relation, SessionPlan
 
 Diverged = Literal["branch", "refuse"]
 Collision = Literal["refuse", "import-as-new"]

@@ -28,7 +28,7 @@ from codex_session_sync.cli.commands import COMMANDS, GROUPS, command_of
 from codex_session_sync.codex import state_db
 from codex_session_sync.errors import ExitCode
 from codex_session_sync.locks import home_lock
-from codex_session_sync.model import Plan
+from codex_session_sync.planned import Plan
 from fingerprint_by_spec import fingerprint
 from workbench import (
     SCRIPTS,

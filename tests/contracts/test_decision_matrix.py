@@ -27,16 +27,10 @@ from codex_session_sync.lineage.classify import (
 from codex_session_sync.lineage.differences import merge_metadata
 from codex_session_sync.lineage.fingerprint import links_of
 from codex_session_sync.lineage.kinship import origin_moment
-from codex_session_sync.model import (
-    Action,
-    Chain,
-    Classification,
-    Decision,
-    Relation,
-    SessionPlan,
-)
+from codex_session_sync.model import Chain
 from codex_session_sync.package.reader import open_package
 from codex_session_sync.plan import make_plan
+from codex_session_sync.planned import Action, Classification, Decision, Relation, SessionPlan
 from codex_session_sync.verdict import Choices, decide
 from workbench import call
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from codex_session_sync.codex.home import CodexHome
-from codex_session_sync.model import Action, Plan, SessionPlan
 from codex_session_sync.package.reader import open_package
 from codex_session_sync.packing.gathering import gather
 from codex_session_sync.packing.holdings import holdings
@@ -21,6 +20,7 @@ from codex_session_sync.packing.pack import Manner, pack
 from codex_session_sync.packing.secrets import SecretScan
 from codex_session_sync.packing.selection import Filters, select
 from codex_session_sync.plan import make_plan
+from codex_session_sync.planned import Action, Plan, SessionPlan
 from codex_session_sync.policy import Policy
 from codex_session_sync.sync import execute
 from codex_session_sync.terms import Terms

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codex_session_sync.lineage.classify import CLASS_OF, Candidate, classify, relate
-from codex_session_sync.model import Chain, Classification, Decision, Relation
+from codex_session_sync.model import Chain
+from codex_session_sync.planned import Classification, Decision, Relation
 
 NEW = Classification.NEW_LINEAGE
 UNCHANGED = Classification.UNCHANGED

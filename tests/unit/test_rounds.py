@@ -11,7 +11,7 @@ import pytest
 from builders import Session, dump, session_id, write_snapshot
 from codex_session_sync.cli import sync as command
 from codex_session_sync.codex.convert import ModeConverter
-from codex_session_sync.model import Plan
+from codex_session_sync.planned import Plan
 from codex_session_sync.unpacking import with_transcripts
 from exchanging import Side, bases, compressed, side, with_rows
 from rollouts import parsed

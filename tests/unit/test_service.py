@@ -21,7 +21,7 @@ from builders import Session, write_snapshot
 from codex_session_sync.errors import HomeError
 from codex_session_sync.journal.log import Journal
 from codex_session_sync.locks import home_lock
-from codex_session_sync.service import importing, state, uploads
+from codex_session_sync.service import decoding, importing, state
 from service_frames import Json, answers, batch, changed, chunks, frame, item
 from servicebed import SMALL, Bed, bed, state_of, transcripts
 from workbench import call, environment, make_database, rows, tree
@@ -418,7 +418,7 @@ def test_an_upload_is_verified(service: Bed) -> None:
 
 def test_limits_of_uploads(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = replace(SMALL, uploads=2, upload_chunks=4, upload_bytes=5000, session_bytes=60_000)
-    monkeypatch.setattr(uploads, "MAX_LINE_BYTES", 30_000)
+    monkeypatch.setattr(decoding, "MAX_LINE_BYTES", 30_000)
     with bed(here / "home", few) as service:
         service.ask(*(changed(UPLOAD[0], uploadId=f"u{n}") for n in range(2)))
         refused = service.one(changed(UPLOAD[0], uploadId="u2"))

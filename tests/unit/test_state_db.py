@@ -19,12 +19,8 @@ import pytest
 
 from builders import Session, session_id
 from codex_session_sync.codex import state_db
-from codex_session_sync.codex.state_db import (
-    Sharing,
-    StateDb,
-    open_for_reading,
-    open_for_writing,
-)
+from codex_session_sync.codex.sharing import Sharing
+from codex_session_sync.codex.state_db import StateDb, open_for_reading, open_for_writing
 from codex_session_sync.errors import ExitCode, HomeError
 from codex_session_sync.model import Row
 from workbench import (

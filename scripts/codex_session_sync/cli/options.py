@@ -16,11 +16,12 @@ from click.shell_completion import CompletionItem
 from ..codex.home import CodexHome, locate_home, open_home
 from ..codex.rollout import parse_time
 from ..errors import HomeError, UsageError
-from ..model import Json, Notice, Plan, SessionOutcome
+from ..model import Json, Notice
 from ..package.members import parse_limits
 from ..package.reader import open_package
 from ..package.sessions import Package
 from ..places.rules import Rules
+from ..planned import Plan, SessionOutcome
 from ..report import brief
 from ..report.envelope import Each, Problem, Report
 from ..report.progress import reading_progress

@@ -12,11 +12,12 @@ import click
 
 from ..codex.home import CodexHome
 from ..local import LocalSessions
-from ..model import Json, Plan
+from ..model import Json
 from ..places.directories import directories_json
 from ..places.evidence import Known, Proposer
 from ..places.git import Git, repository_key
 from ..places.rules import Rules, given_rules
+from ..planned import Plan
 from ..settling import directories
 
 Decorated = Callable[..., Any]

@@ -11,7 +11,8 @@ from ..errors import ExitCode, UsageError
 from ..journal.ledger import Ledger
 from ..journal.log import Journal
 from ..locks import home_lock
-from ..model import SKILL, Json
+from ..model import Json
+from ..planned import SKILL
 from ..recovery import require_none_interrupted, unfinished_notices
 from ..report.envelope import Problem, Report, Status
 from ..report.progress import item_progress

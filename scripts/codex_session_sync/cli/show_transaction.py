@@ -12,7 +12,8 @@ from ..journal.ledger import Ledger
 from ..journal.log import Batch, Journal
 from ..journal.operations import PutRow, to_json
 from ..lineage.differences import row_changes
-from ..model import SKILL, Json, Notice
+from ..model import Json, Notice
+from ..planned import SKILL
 from ..recovery import unfinished_notices
 from ..report.envelope import Report
 from ..rollback.plan import ALREADY, plan_rollback

@@ -21,11 +21,12 @@ from ..identify import match_id
 from ..journal.log import Journal
 from ..local import LocalSessions
 from ..locks import home_lock
-from ..model import Action, Notice, Plan, Result, Transcript
+from ..model import Notice, Transcript
 from ..package.sessions import Package
 from ..places.rules import Rules
 from ..places.standing import make_missing
 from ..plan import NAME_ONE, make_plan
+from ..planned import Action, Plan, Result
 from ..policy import local_policy
 from ..recovery import unfinished_notices
 from ..report.envelope import Each, Report, Status

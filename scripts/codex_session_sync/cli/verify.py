@@ -16,7 +16,8 @@ from ..errors import ExitCode, HomeError, SessionError
 from ..identify import match_id
 from ..journal.log import Journal
 from ..local import LocalSessions
-from ..model import RESULT_OF, Json
+from ..model import Json
+from ..planned import RESULT_OF
 from ..recovery import unfinished_notices
 from ..report.envelope import Problem, Report
 from ..report.progress import item_progress

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..errors import HomeError
-from ..model import RESULT_OF, RESULT_OF_MAPPING, RESULT_OF_SKILL, SKILL, Json
+from ..model import Json
+from ..planned import RESULT_OF, RESULT_OF_MAPPING, RESULT_OF_SKILL, SKILL
 from .log import MAPPING_KINDS, Journal
 from .operations import AnyOperation, AppendText, EditText, MakeFolder, RemoveFolder
 from .places import Places

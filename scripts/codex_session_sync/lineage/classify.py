@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 
-from ..model import Chain, Classification, Decision, Relation
+from ..model import Chain
+from ..planned import Classification, Decision, Relation
 from .fingerprint import common_entries, links_of
 
 

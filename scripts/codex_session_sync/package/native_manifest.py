@@ -10,7 +10,7 @@ import orjson
 import zstandard
 
 from .. import validation
-from ..codex.state_db import Sharing
+from ..codex.sharing import Sharing
 from ..errors import PackageError
 from ..lineage.fingerprint import FINGERPRINT_VERSION, PROVENANCE
 from ..model import Base, Chain, Facts, Json, Outline, PackagedSession

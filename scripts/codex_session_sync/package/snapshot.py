@@ -17,7 +17,8 @@ from ..codex.home import ARCHIVED, GOALS_DB, INDEX, INSTALLATION_ID, SESSIONS, S
 from ..codex.inventory import RolloutIndex
 from ..codex.rollout import SESSION_ID, base_name
 from ..codex.session_index import read_names, shown_name
-from ..codex.state_db import COPY_ATTEMPTS, Sharing, StateDb, open_foreign
+from ..codex.sharing import Sharing
+from ..codex.state_db import COPY_ATTEMPTS, StateDb, open_foreign
 from ..errors import HomeError
 from ..model import Notice, PackagedSession, RolloutFile, Row
 from .container import PackageTree, private_folder

@@ -10,7 +10,7 @@ from .. import validation
 from ..codex.inventory import RolloutIndex
 from ..codex.rollout import base_name
 from ..codex.session_index import read_names, shown_name
-from ..codex.state_db import Sharing
+from ..codex.sharing import Sharing
 from ..errors import PackageError
 from ..model import Json, PackagedSession, Row
 from .container import PackageTree

@@ -35,7 +35,8 @@ from ..journal.operations import (
     RemoveFolder,
 )
 from ..lineage.sidecar import lineage_of, read_sidecar, with_mapping_of, without_change
-from ..model import SKILL, Row
+from ..model import Row
+from ..planned import SKILL
 from .folders import inverted
 from .present import BESIDE, Present
 from .standing import Found, Left, changed_columns, is_kept, is_sidecar

@@ -18,12 +18,13 @@ from ..governing import in_force, surroundings
 from ..journal.log import Journal
 from ..local import Beginnings
 from ..locks import home_lock
-from ..model import Action, Json, Result, SessionOutcome, SessionPlan
+from ..model import Json
 from ..package.members import DEFAULT_LIMITS, Limits
 from ..package.reader import open_package
 from ..package.sessions import Package
 from ..places.rules import NO_RULES, Rules
 from ..plan import make_plan
+from ..planned import Action, Result, SessionOutcome, SessionPlan
 from ..policy import local_policy
 from ..recovery import find_interrupted, recover, require_none_interrupted
 from ..sync import Execution, execute, is_idle, not_executed

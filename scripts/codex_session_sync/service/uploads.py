@@ -12,23 +12,20 @@ import binascii
 import hashlib
 import shutil
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import orjson
-import zstandard
 from filelock import FileLock, Timeout
 
 from .. import validation
-from ..codex.rollout import MAX_LINE_BYTES
 from ..durable import sync_folder, write_atomic
 from ..errors import HomeError, RequestError
 from ..model import Json
 from ..regular import read_regular
+from .decoding import AGAIN, Lines, decode_failed, decompressed
 from .keys import payload_mismatch, require_same_sender
 from .limits import ServiceLimits
 from .state import older
@@ -41,11 +38,6 @@ SHA256 = "sha256:"
 """What a fingerprint begins with that is the digest of the session's JSON Lines."""
 
 _PARTS = "[0-9]*.part"
-_PART_BYTES = 1 << 20
-_FEED_BYTES = 1 << 10
-"""Bytes of zstd data taken at a time: four of them can stand for 128 KiB, so 32 MiB at most."""
-
-_AGAIN = "drop the upload and send all of it again, under a new uploadId"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +94,21 @@ def require_same_head(known: Json, head: Json) -> None:
         raise RequestError(
             "chunk_total_mismatch",
             f"the upload has {known['chunkTotal']} chunks, as its first one said",
-            hint=_AGAIN,
+            hint=AGAIN,
         )
     if known["mode"] != head["mode"]:
         raise RequestError(
-            "chunk_mode_mismatch", "the upload was begun in another mode", hint=_AGAIN
+            "chunk_mode_mismatch", "the upload was begun in another mode", hint=AGAIN
         )
     if known["idempotencyKey"] != head["idempotencyKey"]:
         raise RequestError(
             "chunk_idempotency_key_mismatch",
             "the upload was begun with another idempotency key",
-            hint=_AGAIN,
+            hint=AGAIN,
         )
     if known["encoding"] != head["encoding"]:
         raise RequestError(
-            "chunk_encoding_mismatch", "the upload was begun in another encoding", hint=_AGAIN
+            "chunk_encoding_mismatch", "the upload was begun in another encoding", hint=AGAIN
         )
     require_same_item(known["item"], head["item"])
 
@@ -127,7 +119,7 @@ def require_same_item(known: Json, item: Json) -> None:
         raise RequestError(
             "chunk_item_source_provider_mismatch",
             "the upload is of a session of another provider",
-            hint=_AGAIN,
+            hint=AGAIN,
         )
     if known["sourceSessionId"] != item["sourceSessionId"]:
         raise other_session()
@@ -140,7 +132,7 @@ def other_session() -> RequestError:
     return RequestError(
         "chunk_item_source_session_id_mismatch",
         "the upload is of another session than the chunk names",
-        hint=_AGAIN,
+        hint=AGAIN,
     )
 
 
@@ -149,23 +141,7 @@ def other_fingerprint() -> RequestError:
     return RequestError(
         "chunk_item_source_session_fingerprint_mismatch",
         "the upload is of another state of the session than the fingerprint says",
-        hint=_AGAIN,
-    )
-
-
-def decode_failed(what: str) -> RequestError:
-    """``chunk_payload_decode_failed``: chunks are not what their encoding says."""
-    return RequestError(
-        "chunk_payload_decode_failed", f"the upload is damaged: {what}", hint=_AGAIN
-    )
-
-
-def json_invalid(what: str) -> RequestError:
-    """``chunk_payload_json_invalid``: an upload does not hold records as JSON Lines."""
-    return RequestError(
-        "chunk_payload_json_invalid",
-        f"the upload does not hold records: {what}",
-        hint="each line of it is a JSON object, the first one the session_meta",
+        hint=AGAIN,
     )
 
 
@@ -248,10 +224,10 @@ class Uploads:
         head = self._head(place)
         assert head is not None
         parts = (read_regular(path) for path in sorted(place.glob(_PARTS)))
-        lines = _Lines()
+        lines = Lines()
         taken = 0
         with target.open("wb") as stream:
-            for piece in _decompressed(parts, head["encoding"], self.limits):
+            for piece in decompressed(parts, head["encoding"], self.limits):
                 taken += len(piece)
                 if taken > self.limits.session_bytes:
                     raise _too_large(f"it comes to more than {self.limits.session_bytes} bytes")
@@ -313,91 +289,6 @@ class Uploads:
         except (OSError, orjson.JSONDecodeError):
             return None
         return found if validation.fits("service_upload", found) else None
-
-
-class _Lines:
-    """JSON Lines as they come by: judged, digested, the first one kept."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-        self._rest = bytearray()
-        self._first: Json | None = None
-
-    @property
-    def sha256(self) -> str:
-        """The digest of all that came, in hex."""
-        return self._digest.hexdigest()
-
-    def feed(self, data: bytes) -> None:
-        """Take more. Raises RequestError ``chunk_payload_json_invalid``."""
-        self._digest.update(data)
-        whole, newline, rest = data.rpartition(b"\n")
-        if newline:
-            for line in (bytes(self._rest) + whole).split(b"\n"):
-                self._judge(line)
-            self._rest = bytearray(rest)
-        else:
-            self._rest += rest
-        if len(self._rest) > MAX_LINE_BYTES:
-            raise json_invalid(f"a line is longer than {MAX_LINE_BYTES} bytes")
-
-    def end(self) -> Json:
-        """The first record. Raises RequestError ``chunk_payload_json_invalid``."""
-        self._judge(bytes(self._rest))
-        if self._first is None:
-            raise json_invalid("it is empty")
-        return self._first
-
-    def _judge(self, line: bytes) -> None:
-        if not line.strip():
-            return
-        try:
-            record: Any = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            raise json_invalid("a line is no JSON") from None
-        if not isinstance(record, dict):
-            raise json_invalid("a line is no JSON object")
-        if self._first is None:
-            self._first = record
-
-
-def _decompressed(parts: Iterator[bytes], encoding: str, limits: ServiceLimits) -> Iterator[bytes]:
-    """What a stream in parts holds. Raises RequestError ``chunk_payload_decode_failed``."""
-    try:
-        yield from _gunzip(parts) if encoding.startswith("gzip") else _unzstd(parts, limits)
-    except (zlib.error, zstandard.ZstdError):
-        raise decode_failed(f"it is no {encoding.partition('+')[0]}") from None
-
-
-def _gunzip(parts: Iterator[bytes]) -> Iterator[bytes]:
-    member = None
-    for part in parts:
-        data = part
-        while data:
-            member = member or zlib.decompressobj(zlib.MAX_WBITS | 16)
-            yield member.decompress(data, _PART_BYTES)
-            data = member.unconsumed_tail or member.unused_data
-            if member.eof:
-                member = None
-    while member is not None and (piece := member.decompress(b"", _PART_BYTES)):
-        yield piece
-    if member is not None and not member.eof:
-        raise decode_failed("it ends within its gzip data")
-
-
-def _unzstd(parts: Iterator[bytes], limits: ServiceLimits) -> Iterator[bytes]:
-    library = zstandard.ZstdDecompressor(max_window_size=limits.window_bytes)
-    frame = None
-    for part in parts:
-        for start in range(0, len(part), _FEED_BYTES):
-            data = part[start : start + _FEED_BYTES]
-            while data:
-                frame = frame or library.decompressobj()
-                yield frame.decompress(data)
-                data = frame.unused_data
-                frame = None if frame.eof else frame
-    if frame is not None:
-        raise decode_failed("it ends within its zstd data")
 
 
 def _too_large(what: str) -> RequestError:

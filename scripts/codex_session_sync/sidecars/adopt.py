@@ -24,10 +24,11 @@ from ..lineage.sidecar import Mapping as SessionMapping
 from ..lineage.sidecar import Mappings, Pair, fingerprint
 from ..local import LocalSessions
 from ..localize import origin_id
-from ..model import Json, Notice, Outline, Relation, SessionPlan, Transcript
+from ..model import Json, Notice, Outline, Transcript
 from ..moments import now
 from ..package.sessions import Package
 from ..plan import make_plan
+from ..planned import Relation, SessionPlan
 from ..rollback.standing import Obstacle
 from ..verdict import Choices
 from .documents import Sidecar, SidecarChange, change_of, read_sidecar_of

@@ -13,7 +13,8 @@ from ..errors import SyncError, told
 from ..journal.log import TRANSACTIONS, Journal, TransactionLog
 from ..journal.operations import AnyOperation, MoveFile, PutDocument
 from ..lineage.sidecar import by_pair, document, sidecar_path
-from ..model import RESULT_OF_MAPPING, Json
+from ..model import Json
+from ..planned import RESULT_OF_MAPPING
 from ..recovery import require_none_interrupted
 from .documents import MappingChange, SidecarChange
 

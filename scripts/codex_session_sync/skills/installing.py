@@ -14,8 +14,9 @@ from ..durable import safe_join, sync_all, sync_folder
 from ..errors import PackageError, SyncError, told
 from ..journal.log import STAGED, TRANSACTIONS, TransactionLog
 from ..journal.operations import MakeFolder, MoveFolder
-from ..model import RESULT_OF_SKILL, SKILL, Json
+from ..model import Json
 from ..package.skills import FOLDER
+from ..planned import RESULT_OF_SKILL, SKILL
 from ..trees import digest_of
 from .comparing import SkillPlan, journaled, skill_json
 

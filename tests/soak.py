@@ -139,7 +139,7 @@ class Soak:
 
     def _workers(self) -> list[dict[str, Any]]:
         found = []
-        for path in (self.home / "session-sync/service/workers").glob("*.json"):
+        for path in (self.home / "session-sync/service/instances").glob("*/worker.json"):
             try:
                 found.append(json.loads(path.read_bytes()))
             except (OSError, ValueError):

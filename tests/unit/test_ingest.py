@@ -99,6 +99,11 @@ def wait_for(what: Any, seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
+def told_of_workers(place: Path) -> list[Path]:
+    service = place / "home" / "session-sync" / "service"
+    return list(service.glob("instances/*/worker.json"))
+
+
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -232,14 +237,23 @@ batch("2", 1); end()
 """
     with ingesting(place, worker(place, body), "--source", "laptop") as process:
         wait_for(lambda: transcripts(place / "home"))
-        told = place / "home" / "session-sync" / "service" / "workers" / "laptop-tail.json"
-        wait_for(told.exists)
+        wait_for(lambda: told_of_workers(place))
         held = call_process(bare_environment(place), "serve", "--json").envelope["data"]
         assert held["workers"][0]["source"] == "laptop"
         found = ended(process, signal.SIGTERM)
     assert (found["exit_code"], found["data"]["ended"]) == (0, "stopped")
     assert found["data"]["totals"]["imported"] == 2
-    assert not told.exists()
+    assert told_of_workers(place) == []
+
+
+def test_a_worker_is_told_of_as_long_as_its_service_lives(place: Path) -> None:
+    with ingesting(place, worker(place, 'batch("1", 0); hear("run.stop")')) as process:
+        wait_for(lambda: told_of_workers(place))
+        process.kill()
+        process.wait()
+    assert len(told_of_workers(place)) == 1
+    held = call_process(bare_environment(place), "serve", "--json").envelope["data"]
+    assert held["workers"] == []
 
 
 def test_a_worker_that_does_not_stop_is_ended_with_what_it_started(place: Path) -> None:
@@ -436,9 +450,8 @@ def test_another_home_is_watched(place: Path) -> None:
     assert found["errors"] == []
     assert found["data"]["totals"]["failed"] == 0
     # Started again it tells all of it once more, and nothing is done.
-    told = home / "session-sync" / "service" / "workers" / "desk-tail.json"
     with ingesting(place, watch(source), "--source", "desk") as process:
-        wait_for(told.exists)
+        wait_for(lambda: told_of_workers(place))
         time.sleep(1)
         assert ended(process, signal.SIGTERM)["status"] == "no_op"
 

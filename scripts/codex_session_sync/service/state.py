@@ -20,6 +20,8 @@ FOLDER = "service"
 """Below ``session-sync/`` of the home."""
 
 LOCK = "lock"
+WORKER = "worker.json"
+"""How the worker of a process is, told in its own folder."""
 
 START_S = 60.0
 """How long a process waits for another one that is beginning."""
@@ -58,31 +60,13 @@ class ServiceState:
         return self.folder / "logs"
 
     @property
-    def workers(self) -> Path:
-        """What ``ingest`` tells of its worker while it runs."""
-        return self.folder / "workers"
-
-    @property
     def own(self) -> Path:
-        """The folder that goes with this process."""
+        """The folder that goes with this process: its lock, records on their way, its worker."""
         return self.folder / "instances" / self.instance
 
     def lives(self, instance: str) -> bool:
         """Whether another process of the service is at work."""
-        if instance == self.instance:
-            return True
-        folder = self.folder / "instances" / instance
-        if not folder.is_dir():
-            return False
-        lock = FileLock(folder / LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            return True
-        except OSError:
-            return False
-        lock.release()
-        return False
+        return instance == self.instance or _lives(self.folder / "instances" / instance)
 
 
 @contextmanager
@@ -91,7 +75,7 @@ def open_state(folder: Path) -> Iterator[ServiceState]:
 
     Raises OSError.
     """
-    for name in ("keys", "uploads", "jobs", "logs", "workers", "instances"):
+    for name in ("keys", "uploads", "jobs", "logs", "instances"):
         (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     state = ServiceState(folder, f"{os.getpid()}-{secrets.token_hex(4)}")
     lock = FileLock(state.own / LOCK, timeout=0)
@@ -121,12 +105,28 @@ def older(paths: Iterable[Path], before: float) -> Iterator[Path]:
 def held_in(folder: Path) -> Json:
     """What a folder of the service holds beside jobs, told without touching it."""
     workers = []
-    for path in sorted(folder.glob("workers/*.json")):
+    for path in sorted(folder.glob(f"instances/*/{WORKER}")):
         with suppress(OSError, ValueError):
-            workers.append(orjson.loads(read_regular(path)))
+            if _lives(path.parent):
+                workers.append(orjson.loads(read_regular(path)))
     return {
         "answers": sum(1 for _ in folder.glob("keys/??/*.json")),
         "uploads": sum(1 for _ in folder.glob("uploads/*/upload.json")),
         "upload_bytes": sum(path.stat().st_size for path in folder.glob("uploads/*/*.part")),
         "workers": workers,
     }
+
+
+def _lives(folder: Path) -> bool:
+    """Whether the process that a folder goes with is at work: then it has its lock."""
+    if not folder.is_dir():
+        return False
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()
+    return False

@@ -26,7 +26,7 @@ from .inbox import Inbox
 from .limits import ServiceLimits
 from .serving import Service
 from .speaking import Outbox, UnheardError
-from .state import ServiceState
+from .state import WORKER, ServiceState
 from .workers import END_S, Worker, start
 
 if TYPE_CHECKING:
@@ -269,14 +269,14 @@ class Supervisor:
             "waiting_frames": lines,
             "totals": self.service.heard.totals,
         }
-        scratch = self.state.own / "worker.json"
+        scratch = self._file.with_suffix(".tmp")
         with suppress(OSError):
             scratch.write_bytes(orjson.dumps(told))
             scratch.replace(self._file)
 
     @property
     def _file(self) -> Path:
-        return self.state.workers / f"{self._name}-{self.mode}.json"
+        return self.state.own / WORKER
 
     @property
     def _name(self) -> str:

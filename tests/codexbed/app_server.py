@@ -18,7 +18,7 @@ from typing import Any, Self
 
 Json = dict[str, Any]
 
-REQUEST_SECONDS = 60.0
+REQUEST_SECONDS = 120.0
 _INDEXING_SECONDS = 0.25
 _EXIT_SECONDS = 10.0
 _PAGE = 100

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 from codexbed.app_server import AppServer
 from codexbed.codex import CodexHome
 from codexbed.making import Made, MadeSession, next_second
 from codexbed.model_server import function_call
+from codexbed.snapshot import STATE
 
 RELEASES = (
     "0.118.0",
@@ -23,6 +27,8 @@ RELEASES = (
 FIRST_PAGINATED = (0, 150)
 """The first release that writes paginated sessions, and reverts them where it rolls back others."""
 
+
+ATTEMPTS = 3
 
 FIRST_WITH_COMMANDS = (0, 166)
 """The first release that shows the commands of a paginated session."""
@@ -43,9 +49,18 @@ def make_sessions(home: CodexHome) -> dict[str, MadeSession]:
 
 
 def _exec_made(home: CodexHome) -> str:
-    session_id = home.exec("exec_made: one")
-    home.exec_resume(session_id, "exec_made: two")
-    return session_id
+    """Its row tells the first words. On a busy machine the oldest release may end before it has
+    noted them in a new home, and takes the next words for them: then another one is made."""
+    for _ in range(ATTEMPTS):
+        session_id = home.exec("exec_made: one")
+        home.exec_resume(session_id, "exec_made: two")
+        with closing(sqlite3.connect(home.home / STATE)) as database:
+            [told] = database.execute(
+                "SELECT first_user_message FROM threads WHERE id = ?", (session_id,)
+            ).fetchall()
+        if told == ("exec_made: one",):
+            return session_id
+    raise AssertionError(f"{home.version} noted {told[0]!r} as first words")
 
 
 def _talk(home: CodexHome, app: AppServer, kind: str, *texts: str, own_mode: bool = False) -> str:

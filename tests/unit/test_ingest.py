@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -474,6 +475,40 @@ def test_it_is_piped_into_a_service(place: Path) -> None:
     last = json.loads(done.stdout.splitlines()[-1])
     assert (last["type"], last["payload"]["totals"]["imported"]) == ("run.complete", 2)
     assert len(transcripts(place / "home")) == 2
+
+
+def test_a_long_answer_is_heard(place: Path) -> None:
+    """As of a package with tens of thousands of sessions."""
+    write_snapshot(place / "inbox" / "one", [ROSES])
+    item = {
+        "result": "imported",
+        "reason": None,
+        "retryable": False,
+        "sessions": ["x" * (17 << 20)],
+    }
+    with subprocess.Popen(
+        watch(place / "inbox"),
+        env=bare_environment(place),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        into = process.stdin
+        assert into is not None
+        assert process.stdout is not None
+
+        def say(kind: str, seq: int | None, payload: Any) -> None:
+            frame = {"type": kind, "runId": "r", "payload": payload, "seq": seq}
+            into.write(json.dumps(frame).encode() + b"\n")
+            into.flush()
+
+        say("run.start", None, {"source": "inbox", "mode": "backfill"})
+        asked = json.loads(process.stdout.readline())
+        say("import.result", asked["seq"], {"items": [item]})
+        said = threading.Timer(30.0, process.kill)
+        said.start()
+        assert json.loads(process.stdout.readline() or "{}").get("type") == "run.complete"
+        said.cancel()
+        process.kill()
 
 
 def test_what_it_would_tell(place: Path) -> None:

@@ -12,7 +12,7 @@ import click
 from ..errors import ExitCode, UsageError
 from ..report.envelope import Report
 from ..service.inbox import Inbox
-from ..service.limits import DEFAULT_SERVICE_LIMITS
+from ..service.limits import ANSWERS
 from ..service.reporting import Reporter
 from ..service.speaking import Outbox
 from ..service.watching import watched
@@ -84,7 +84,7 @@ def command(
         return Report(COMMAND, "ok" if names else "no_op", data)
     out = Outbox(sys.stdout.buffer)
     with ending(), redirect_stdout(sys.stderr):
-        inbox = Inbox(stdin(), DEFAULT_SERVICE_LIMITS, lambda _: False)
+        inbox = Inbox(stdin(), ANSWERS, lambda _: False)
         reporter = Reporter(found, inbox, out, every)
         told = True
         if once:

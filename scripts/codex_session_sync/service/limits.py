@@ -34,3 +34,6 @@ class ServiceLimits:
 
 
 DEFAULT_SERVICE_LIMITS = ServiceLimits()
+
+ANSWERS = ServiceLimits(frame_bytes=1 << 30)
+"""Of what a worker hears: the answer for a package tells of each of its sessions."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -16,6 +17,8 @@ from codexbed.codex import CodexHome
 
 STATE = "state_5.sqlite"
 HISTORY = "thread_history_1.sqlite"
+
+_BASE_URL = re.compile(r'base_url = "[^"]*"')
 
 
 def tree_digest(folder: Path, skip: Collection[str] = ()) -> dict[str, str]:
@@ -63,10 +66,18 @@ def changes(before: dict[str, str], after: dict[str, str]) -> dict[str, str]:
 
 
 def copy_home(home: CodexHome, target: Path) -> CodexHome:
-    """Copy a home that no Codex is using to `target` so that it works there."""
+    """Copy a home that no Codex is using to `target` so that it works there.
+
+    With the model of the home that is given: whoever made it first may have ended since, and its
+    model with it.
+    """
     skipped = shutil.ignore_patterns("logs_*.sqlite*", "tmp")
     shutil.copytree(home.home, target, symlinks=True, ignore=skipped)
     rebase_paths(target, home.home)
+    config = target / "config.toml"
+    if config.exists():
+        text = config.read_text(encoding="utf-8")
+        config.write_text(_BASE_URL.sub(f'base_url = "{home.server.base_url}"', text), "utf-8")
     return replace(home, home=target)
 
 

@@ -18,6 +18,7 @@ Item = Mapping[str, Any]
 Answer = Callable[[Mapping[str, Any]], Iterable[Item]]
 
 SUMMARY_TEXT = "SUMMARY: what was said so far"
+_AGENT_ENDED = "<subagent_notification>"
 _COMPACTION_MARK = "CONTEXT CHECKPOINT COMPACTION"
 _USAGE = {
     "input_tokens": 10,
@@ -59,10 +60,15 @@ def item_text(item: Item) -> str:
 
 
 def last_user_text(body: Mapping[str, Any]) -> str:
-    """Return the text of the last user message of a request."""
+    """Return the text of the last message of a request that the user has sent.
+
+    What Codex tells of an agent's end is a user's message too, and is there from when it ended.
+    """
     for item in reversed(body.get("input") or []):
         if item.get("type", "message") == "message" and item.get("role") == "user":
-            return item_text(item)
+            text = item_text(item)
+            if not text.startswith(_AGENT_ENDED):
+                return text
     return ""
 
 

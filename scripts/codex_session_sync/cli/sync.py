@@ -194,19 +194,7 @@ def bring_in(
             "--replace-skills says how skills are installed, and none are",
             hint="`codex-session-sync AGAIN --with-skills`",
         )
-    if shown and do_it:
-        raise UsageError(
-            "diff_only_shows",
-            "--diff shows what would come in, --execute brings it in",
-            hint="leave one of them out: `codex-session-sync sync PKG --execute` brings it in",
-        )
-    if asked and (no_prime or not do_it):
-        raise UsageError(
-            "usage",
-            "--verify has Codex open what was written"
-            + (", and --no-prime says never to start it" if no_prime else ", and nothing is"),
-            hint="leave one of them out" if no_prime else "add --execute",
-        )
+    _check_asked(shown=bool(shown), asked=asked, no_prime=no_prime, do_it=do_it)
     codex = None if no_prime else find_codex(codex_bin, os.environ)
     home = home_of(codex_home)
     with ExitStack() as stack:
@@ -225,24 +213,55 @@ def bring_in(
         if not do_it:
             terms = replace(terms, reads=_readable(plan, home, codex))
             return _planned(judged(plan, home, policy), home, terms, diff_skills=diff_skills)
-        plan = _whole(plan, package)
-        if not known and is_idle(plan, skills):
-            done = not_executed(plan, skills)
-        else:
-            if not known:
-                # The first sync of this home: the lock makes its folder, so the plan came before.
-                stack.enter_context(home_lock(home.sync_dir, "sync"))
-                if Journal(home.sync_dir).ids():
-                    plan, rules = planning.plan()
-                    plan = _whole(plan, package)
-            plan = judged(plan, home, policy)
-            terms = replace(terms, rules=rules, reads=_readable(plan, home, codex))
-            with byte_progress("writing", package.summary()["bytes"]) as progress:
-                done = execute(
-                    plan, home, terms, codex=codex, environ=os.environ, progress=progress
-                )
+        plan, terms, done = _carried_out(planning, plan, terms, codex, stack, locked=known)
     report = _executed(plan, done, terms, create_dirs=create_dirs, diff_skills=diff_skills)
     return with_verification(report, home, done, codex) if asked else report
+
+
+def _check_asked(*, shown: bool, asked: bool, no_prime: bool, do_it: bool) -> None:
+    """Refuse options that take back what others ask for."""
+    if shown and do_it:
+        raise UsageError(
+            "diff_only_shows",
+            "--diff shows what would come in, --execute brings it in",
+            hint="leave one of them out: `codex-session-sync sync PKG --execute` brings it in",
+        )
+    if asked and (no_prime or not do_it):
+        raise UsageError(
+            "usage",
+            "--verify has Codex open what was written"
+            + (", and --no-prime says never to start it" if no_prime else ", and nothing is"),
+            hint="leave one of them out" if no_prime else "add --execute",
+        )
+
+
+def _carried_out(
+    planning: _Planning,
+    plan: Plan,
+    terms: Terms,
+    codex: Path | None,
+    stack: ExitStack,
+    *,
+    locked: bool,
+) -> tuple[Plan, Terms, Execution]:
+    """Do what is planned; the plan and terms that were followed, and what came of it.
+
+    A home's first sync is not ``locked`` yet: the lock makes its folder, so the plan came before.
+    """
+    package, home = planning.package, planning.home
+    plan = _whole(plan, package)
+    if not locked:
+        if is_idle(plan, terms.skills):
+            return plan, terms, not_executed(plan, terms.skills)
+        stack.enter_context(home_lock(home.sync_dir, "sync"))
+        if Journal(home.sync_dir).ids():
+            plan, rules = planning.plan()
+            plan, terms = _whole(plan, package), replace(terms, rules=rules)
+    plan = judged(plan, home, terms.policy)
+    terms = replace(terms, reads=_readable(plan, home, codex))
+    with byte_progress("writing", package.summary()["bytes"]) as progress:
+        done = execute(plan, home, terms, codex=codex, environ=os.environ, progress=progress)
+    return plan, terms, done
 
 
 def _readable(plan: Plan, home: CodexHome, codex: Path | None) -> Readable:

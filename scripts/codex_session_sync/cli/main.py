@@ -52,7 +52,11 @@ def main() -> int:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
-    return run(sys.argv[1:])
+    try:
+        return run(sys.argv[1:])
+    finally:
+        # The interpreter looks through all that is left as it ends; it goes with the process.
+        gc.freeze()
 
 
 def _fill_streams() -> None:

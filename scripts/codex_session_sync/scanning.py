@@ -21,6 +21,7 @@ from .codex.rollout import (
     SETTINGS_APPLIED,
     TURN_CONTEXT,
     Line,
+    lines,
     parse_record,
     read_lines,
     record_key,
@@ -89,7 +90,8 @@ class Pass:
     def read(self, part: Slice, *, own: bool) -> ScannedSlice:
         """Read one slice up to its end."""
         reading = _SliceReading(self, part, own)
-        reading.run(lines_of(part, self.session_id))
+        with opened(part) as stream:
+            reading.run(stream)
         return self._finished(reading)
 
     def read_on(self, before: ScannedSlice, stop: Stop) -> ScannedSlice | None:
@@ -109,7 +111,7 @@ class Pass:
             self.size -= before.size
             reading = _SliceReading(self, part, own=True)
             reading.take_up(before, stop, digest)
-            reading.run(read_lines(stream, self.session_id, before.size))
+            reading.run(stream)
         return self._finished(reading)
 
     def read_between(
@@ -131,7 +133,7 @@ class Pass:
         reading.take_up(replace(known, size=place, edits=edits), stop, digest)
         with opened(known.slice) as stream:
             skip(stream, place, known.slice.file)
-            reading.run(read_lines(stream, self.session_id, place))
+            reading.run(stream)
         return self._finished(reading)
 
     def _finished(self, reading: _SliceReading) -> ScannedSlice:
@@ -170,29 +172,33 @@ class _SliceReading:
         self._edits, self._size = array("q", before.edits), before.size
         self._ordinal, self._head, self._bad, self._ended, self._whole = stop
 
-    def run(self, lines: Iterator[Line]) -> None:
-        """Take in the lines of the slice, up to the first one beyond it."""
-        part, digest, told = self._part, self._digest, self._size
+    def run(self, stream: BinaryIO) -> None:
+        """Take in the slice from where it is, and the stream, up to the first line beyond it."""
+        part, digest = self._part, self._digest
         bounded = part.limit is not None or part.end is not None
         progress = self._pass.progress
-        for line in lines:
-            offset, data = line
+        offset = told = self._size
+        data = b""
+        for data in lines(stream, self._pass.session_id, offset):
             record = parse_record(data)
-            if bounded and is_beyond(part, line, record):
+            if bounded and is_beyond(part, Line(offset, data), record):
                 self._ended = True
                 break
             if record is None:
-                self._note_bad(line)
+                self._note_bad(Line(offset, data))
             else:
-                self._note(line, record)
+                self._note(offset, data, record)
             digest.update(data)
-            self._size = offset + len(data)
-            if progress and self._size - told >= _STEP:
-                progress(self._size - told)
-                told = self._size
-            self._whole = data[-1] == _NEWLINE
+            offset += len(data)
+            if progress and offset - told >= _STEP:
+                progress(offset - told)
+                told = offset
         if progress:
-            progress(self._size - told)
+            progress(offset - told)
+        if offset > self._size:
+            # A line that others follow is whole.
+            self._whole = self._ended or data[-1] == _NEWLINE
+            self._size = offset
 
     def _note_bad(self, line: Line) -> None:
         facts = self._pass.facts
@@ -205,12 +211,11 @@ class _SliceReading:
             facts.torn = True
         self._edit(line, EditKind.DROP, bad=True)
 
-    def _note(self, line: Line, record: Json) -> None:
+    def _note(self, offset: int, data: bytes, record: Json) -> None:
         """Take in a record. Most are items, or events that set nothing, and are copied as they are;
         this is where time is spent."""
         pass_ = self._pass
         facts, kind = pass_.facts, record["type"]
-        offset, data = line
         end = pass_.size + offset + len(data)
         ordinal = record.get("ordinal")
         facts.numbered_end = ordinal is not None
@@ -221,7 +226,7 @@ class _SliceReading:
         elif kind == META:
             pass_.tail.append(record_key(record))
             pass_.one_head = pass_.one_head and not self._own
-            self._note_acting(line, record, end)
+            self._note_acting(Line(offset, data), record, end)
             return
         facts.records += 1
         facts.last_timestamp = record["timestamp"]
@@ -240,7 +245,7 @@ class _SliceReading:
             if kind == TURN_CONTEXT:
                 facts.note_turn_context(record["payload"])
         if not plain:
-            self._note_acting(line, record, end)
+            self._note_acting(Line(offset, data), record, end)
         if count and not count % MARKED_ENTRIES and self._marks and pass_.one_head:
             pass_.mark = Mark(count, self._head, facts.values(), dict(pass_.claims))
 

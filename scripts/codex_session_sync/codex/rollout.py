@@ -122,13 +122,24 @@ def parse_time(timestamp: object) -> datetime | None:
 
 
 def read_lines(stream: BinaryIO, session_id: str, offset: int = 0) -> Iterator[Line]:
+    """Yield the lines of a stream, which is at ``offset``, each with its place.
+
+    As ``lines`` otherwise.
+    """
+    made = Line._make
+    for data in lines(stream, session_id, offset):
+        yield made((offset, data))
+        offset += len(data)
+
+
+def lines(stream: BinaryIO, session_id: str, offset: int = 0) -> Iterator[bytes]:
     """Yield the lines of a stream, which is at ``offset``; memory is bounded by the longest line.
 
     Empty lines that follow each other may come as one.
 
     Raises SessionError (``transcript_line_too_long``) past MAX_LINE_BYTES.
     """
-    empty, made = 0, Line._make
+    empty, read = 0, 0
     for data in iter(partial(stream.readline, MAX_LINE_BYTES + 2), b""):
         if data == b"\n":
             empty += 1
@@ -137,21 +148,22 @@ def read_lines(stream: BinaryIO, session_id: str, offset: int = 0) -> Iterator[L
             if empty < _CHUNK:
                 continue
         if empty:
-            yield Line(offset, b"\n" * empty)
-            offset, empty = offset + empty, 0
+            yield b"\n" * empty
+            read, empty = read + empty, 0
             if data == b"\n":
                 continue
-        if len(data) > MAX_LINE_BYTES + 1:
+        size = len(data)
+        if size > MAX_LINE_BYTES + 1:
             raise SessionError(
                 "transcript_line_too_long",
-                f"a record at byte {offset} is longer than {MAX_LINE_BYTES >> 20} MiB",
+                f"a record at byte {offset + read} is longer than {MAX_LINE_BYTES >> 20} MiB",
                 hint="no Codex release writes such records; look at the file by hand",
                 session_id=session_id,
             )
-        yield made((offset, data))
-        offset += len(data)
+        yield data
+        read += size
     if empty:
-        yield Line(offset, b"\n" * empty)
+        yield b"\n" * empty
 
 
 def _pass_over_empty(stream: BinaryIO) -> int:

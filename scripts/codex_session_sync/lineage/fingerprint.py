@@ -67,16 +67,18 @@ def canonical_entry(record: Json) -> bytes:
 
 def mask_ids(data: bytes) -> bytes:
     """The bytes with ``MASKED_ID`` for each id; of two that overlap the second stays."""
-    if data.count(b"-") < _ID_DASHES:
+    rest = _ID_REST.search(data)
+    if rest is None:
         return data
     parts: list[bytes] = []
     end = 0
-    for rest in _ID_REST.finditer(data):
+    while rest is not None:
         start = rest.start() - _ID_START_BYTES
         if start >= end:
             parts += data[end:start], MASKED_ID
             end = rest.end()
-    return b"".join((*parts, data[end:])) if parts else data
+        rest = _ID_REST.search(data, rest.end())
+    return b"".join((*parts, data[end:]))
 
 
 @dataclass(slots=True)

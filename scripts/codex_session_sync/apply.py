@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import pairwise, repeat
 
 from . import commit
 from .changes import Changes
@@ -19,7 +20,7 @@ from .foreseen import remember
 from .journal.log import TransactionLog
 from .locks import codex_thread_lock
 from .model import Transcript
-from .planned import RESULT_OF, Result, SessionOutcome, SessionPlan
+from .planned import RESULT_OF, Action, Result, SessionOutcome, SessionPlan
 from .staging import Staged, Stager
 from .terms import Terms
 
@@ -34,6 +35,15 @@ _Made = Staged | SyncError | OSError
 
 
 @dataclass(frozen=True, slots=True)
+class _Begun:
+    """A batch whose sessions are locked: what staging each comes to, as far as it has come."""
+
+    plans: Sequence[SessionPlan]
+    made: Iterable[_Made]
+    locks: ExitStack
+
+
+@dataclass(frozen=True, slots=True)
 class Writer:
     """Applies the writing actions of one transaction to one home."""
 
@@ -43,35 +53,70 @@ class Writer:
     terms: Terms
     progress: Progress | None = None
 
-    def run(self, plans: Sequence[SessionPlan]) -> Iterator[SessionOutcome]:
-        """Write the sessions; yields what became of each, in order."""
-        stager = Stager(self.home, self.log.staged, self.terms, self.progress)
+    def run(self, plans: Sequence[SessionPlan]) -> Generator[SessionOutcome, None, None]:
+        """Write the sessions; yields what became of each, in order.
+
+        Nothing is staged any more once the generator is closed.
+        """
         committer = Committer(self.home, self.log, self.database, self)
         foreseen: list[Staged] = []
-        for batch in _batches(plans):
-            if committer.broken is not None:
-                yield from (_failed(plan, committer.broken) for plan in batch)
-                continue
-            with ExitStack() as locks:
-                staged: list[Staged] = []
-                for plan, made in zip(batch, self._stage(stager, batch, locks), strict=True):
-                    if isinstance(made, Staged):
-                        staged.append(made)
-                    else:
-                        yield _failed(plan, made)
-                # The batch before has settled by now.
-                self._remember(foreseen)
-                foreseen = []
-                for one, problem in committer.commit(staged):
-                    yield _written(one) if problem is None else _failed(one.plan, problem)
-                    if problem is None and one.foreseen is not None:
-                        foreseen.append(one)
+        with closing(self._begun(plans, committer)) as batches:
+            for batch in batches:
+                with batch.locks:
+                    staged: list[Staged] = []
+                    for plan, made in zip(batch.plans, batch.made, strict=True):
+                        if isinstance(made, Staged):
+                            staged.append(made)
+                        else:
+                            yield _failed(plan, made)
+                    # The batch before has settled by now.
+                    self._remember(foreseen)
+                    foreseen = []
+                    for one, problem in committer.commit(staged):
+                        yield _written(one) if problem is None else _failed(one.plan, problem)
+                        if problem is None and one.foreseen is not None:
+                            foreseen.append(one)
         self._remember(foreseen)
 
-    def _stage(
-        self, stager: Stager, batch: Sequence[SessionPlan], locks: ExitStack
-    ) -> Iterator[_Made]:
-        """Lock and stage the sessions of a batch, in order."""
+    def _begun(
+        self, plans: Sequence[SessionPlan], committer: Committer[Staged]
+    ) -> Generator[_Begun, None, None]:
+        """The batches, locked and being staged: the next one beside what is done to this one."""
+        stager = Stager(self.home, self.log.staged, self.terms, self.progress)
+        pool = ThreadPoolExecutor(THREADS)
+        ahead: _Begun | None = None
+        try:
+            for batch, following in pairwise([*_batches(plans), []]):
+                if committer.broken is not None and ahead is None:
+                    yield _Begun(batch, repeat(committer.broken, len(batch)), ExitStack())
+                    continue
+                begun = ahead or self._begin(stager, batch, pool)
+                ahead = None
+                if self._is_apart(following, batch):
+                    ahead = self._begin(stager, following, pool)
+                yield begun
+        finally:
+            pool.shutdown(cancel_futures=True)
+            if ahead is not None:
+                ahead.locks.close()
+
+    def _is_apart(self, batch: Sequence[SessionPlan], others: Sequence[SessionPlan]) -> bool:
+        """Whether to stage a batch needs much time, and nothing that is written for ``others``."""
+        written = {plan.target.session_id for plan in others if plan.target}
+        return sum(map(_size, batch)) >= THREADS_BYTES and all(
+            plan.action is Action.IMPORT
+            and plan.target is not None
+            and plan.target.session_id not in written
+            and isinstance(plan.transcript, Transcript)
+            and not any(self.home.holds(part.slice.file.path) for part in plan.transcript.slices)
+            for plan in batch
+        )
+
+    def _begin(
+        self, stager: Stager, batch: Sequence[SessionPlan], pool: ThreadPoolExecutor
+    ) -> _Begun:
+        """Lock the sessions of a batch and stage them, in order; much of it in threads."""
+        locks = ExitStack()
         locked = [self._locked(plan, locks) for plan in batch]
 
         def staged(plan: SessionPlan, busy: SyncError | OSError | None) -> _Made:
@@ -80,12 +125,9 @@ class Writer:
             except (SyncError, OSError) as error:
                 return error
 
-        if sum(map(_size, batch)) < THREADS_BYTES:
-            yield from map(staged, batch, locked)
-            return
         # Digests and the system's work go on beside Python's: two at a time take less long.
-        with ThreadPoolExecutor(THREADS) as pool:
-            yield from pool.map(staged, batch, locked)
+        each = pool.map if sum(map(_size, batch)) >= THREADS_BYTES else map
+        return _Begun(batch, each(staged, batch, locked), locks)
 
     def _remember(self, written: Sequence[Staged]) -> None:
         """Keep in the cache what scans will find of the transcripts that were written."""

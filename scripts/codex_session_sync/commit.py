@@ -115,6 +115,9 @@ class Committer(Generic[T]):
         """
         if not items:
             return
+        if self.broken is not None:
+            yield from self._given_up(items, self.broken)
+            return
         try:
             self._apply(items)
         except InterruptedTransactionError:
@@ -122,16 +125,21 @@ class Committer(Generic[T]):
         except (SyncError, OSError) as error:
             if isinstance(error, HomeError) and error.code.startswith("database_"):
                 self._broken.append(error)
-            if self._broken or len(items) == 1:
-                for item in items:
-                    self.work.discard(item)
-                    yield item, error
+            if self.broken is not None or len(items) == 1:
+                yield from self._given_up(items, error)
                 return
             for item in items:
                 yield from self.commit([item])
             return
         for item in items:
             yield item, None
+
+    def _given_up(
+        self, items: Sequence[T], error: SyncError | OSError
+    ) -> Iterator[tuple[T, SyncError | OSError]]:
+        for item in items:
+            self.work.discard(item)
+            yield item, error
 
     def _apply(self, items: Sequence[T]) -> None:
         home = self.home

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,9 @@ def execute(
         ) as log:
             try:
                 writer = Writer(home, log, database, terms, progress)
-                for outcome in writer.run(writing):
-                    outcomes[outcome.plan.session.session_id] = outcome
+                with closing(writer.run(writing)) as written:
+                    for outcome in written:
+                        outcomes[outcome.plan.session.session_id] = outcome
                 installed += Installer(home, log).run(skills)
             finally:
                 if skills:

@@ -157,9 +157,9 @@ def _copy_from(
         if kind == EditKind.DROP:
             sink.write(_in_its_place(line))
             continue
-        data = _rewritten(line, kind, rewriter, part.slice.file)
+        record, data = _rewritten(line, kind, rewriter, part.slice.file)
         if foreseen:
-            foreseen.rewritten(place, sink.size, data)
+            foreseen.rewritten(place, sink.size, len(data), record)
         sink.write(data)
     for piece in reading.take(part.size - place):
         sink.write(piece)
@@ -206,7 +206,7 @@ def _copy_renaming(part: ScannedSlice, rewriter: Rewriter, sink: Sink, *, fills:
         if kind is None and not named:
             sink.write(line)
         elif kind != EditKind.DROP:
-            sink.write(_rewritten(line, kind, rewriter, part.slice.file))
+            sink.write(_rewritten(line, kind, rewriter, part.slice.file)[1])
         elif fills:
             sink.write(_in_its_place(line))
 
@@ -289,19 +289,24 @@ class _Plain:
             self._written.note_event(record["payload"])
 
 
-def _rewritten(line: bytes, kind: int | None, rewriter: Rewriter, file: RolloutFile) -> bytes:
+def _rewritten(
+    line: bytes, kind: int | None, rewriter: Rewriter, file: RolloutFile
+) -> tuple[Json, bytes]:
+    """What is written for a line: the record, and its bytes."""
     record = parse_record(line)
     if record is None:
         raise changed(file)
     if kind == EditKind.NUMBERED:
-        return dump_record(rewriter.numbered(record))
-    if (
+        record = rewriter.numbered(record)
+    elif (
         record["type"] == RESPONSE_ITEM
         and line.endswith(b"\n")
         and not _unnumbered(record, rewriter)
     ):
-        return line
-    return dump_record(rewriter.record(record))
+        return record, line
+    else:
+        record = rewriter.record(record)
+    return record, dump_record(record)
 
 
 def _unnumbered(record: Json, rewriter: Rewriter) -> bool:

@@ -14,10 +14,10 @@ from pathlib import Path
 import orjson
 
 from . import claims, scan_cache
-from .codex.rollout import EVENT, META, SETTINGS_APPLIED, TURN_CONTEXT, parse_record
+from .codex.rollout import EVENT, META, SETTINGS_APPLIED, TURN_CONTEXT
 from .facts import FACTS, Gathering
 from .lineage.fingerprint import Fingerprinter
-from .model import EditKind, Mark, RolloutFile, ScannedSlice, Slice, Transcript
+from .model import EditKind, Json, Mark, RolloutFile, ScannedSlice, Slice, Transcript
 from .scan_state import State, dump
 from .scanning import Pass, Stop
 
@@ -54,12 +54,12 @@ class Foreseen:
         self._edits.extend((0, size, EditKind.DROP))
         self._moves.append((offset + length, size - length))
 
-    def rewritten(self, end: int, place: int, data: bytes) -> None:
-        """A record that ends at a byte of the source is written as ``data``, at ``place``."""
+    def rewritten(self, end: int, place: int, size: int, record: Json) -> None:
+        """A record that ends at a byte of the source is written as this one, in so many bytes at
+        ``place``."""
         if self._unmarked_until is not None and end > self._unmarked_until:
             self._note_mark()
-        record = parse_record(data) or {}
-        kind, payload = record.get("type"), record.get("payload", {})
+        kind, payload = record["type"], record["payload"]
         if kind == TURN_CONTEXT:
             self._facts.note_turn_context(payload)
         elif kind == EVENT and payload.get("type") == SETTINGS_APPLIED:
@@ -69,9 +69,9 @@ class Foreseen:
             return
         if record.get("ordinal") is None:
             self._known = False
-        after = place + len(data)
+        after = place + size
         claims.note(self._claims, record, after)
-        self._edits.extend((place, len(data), EditKind.RECORD))
+        self._edits.extend((place, size, EditKind.RECORD))
         self._moves.append((end, after - end))
 
     def state(self, file: RolloutFile, size: int, sha256: str) -> State | None:
@@ -110,8 +110,8 @@ class Foreseen:
         for place, (start, shift) in enumerate(self._moves):
             # An entry is never itself written anew: it ends behind a change or before the next.
             first = bisect_left(ends, start + 1) if start else 0
-            last = bisect_left(ends, starts[place + 1] + 1)
-            found.extend(end + shift for end in ends[first:last])
+            last = bisect_left(ends, starts[place + 1] + 1, first)
+            found.extend([end + shift for end in ends[first:last]])
         return found
 
 

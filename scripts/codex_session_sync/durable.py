@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import os
 import re
 import stat
@@ -69,6 +70,14 @@ def plain_name(text: str, otherwise: str) -> str:
     Different texts may come to the same name.
     """
     return _NOT_PLAIN.sub("-", text).strip("-.")[:80] or otherwise
+
+
+def own_name(text: str, otherwise: str) -> str:
+    """As ``plain_name``, but another one for each text: what is no plain name gets its digest."""
+    name = plain_name(text, otherwise)
+    if name == text:
+        return name
+    return f"{name}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:12]}"
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable
@@ -23,7 +24,9 @@ from codex_session_sync.durable import (
     drop_name,
     name_too,
     not_writable,
+    own_name,
     place,
+    plain_name,
     safe_join,
     sync_all,
     sync_file,
@@ -35,6 +38,29 @@ from codex_session_sync.errors import HomeError
 from workbench import tree
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX folders and links")
+
+
+@pytest.mark.parametrize("text", ["laptop", "a.b-c_1", "x" * 80])
+def test_what_is_a_plain_name_is_its_own(text: str) -> None:
+    assert own_name(text, "worker") == plain_name(text, "worker") == text
+
+
+def test_texts_that_come_to_one_plain_name_have_names_of_their_own() -> None:
+    texts = [
+        "lap top",
+        "lap/top",
+        "lap-top",
+        "-lap-top",
+        "x" * 81,
+        "x" * 82,
+        "",
+        "..",
+        "é",
+        "\udce9",
+    ]
+    names = {own_name(text, "worker") for text in texts}
+    assert len(names) == len(texts)
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in names)
 
 
 class Syncs:

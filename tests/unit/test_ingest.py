@@ -143,7 +143,7 @@ batch("2", 1); end()
     assert data["refused"] == 1  # what was cut off
     assert done.exit_code == 1
     assert len(transcripts(place / "home")) == 2
-    log = place / "home" / "session-sync" / "service" / "logs" / "laptop.log"
+    log = place / "home" / "session-sync" / "service" / "logs" / "worker-laptop.log"
     assert log.read_text() == "I die\n"
     assert data["worker"]["log"] == str(log)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import orjson
 
-from ..durable import plain_name
+from ..durable import own_name
 from ..errors import RequestError, UsageError
 from ..model import Json
 from ..moments import now
@@ -105,7 +105,7 @@ class Supervisor:
     @property
     def log(self) -> Path:
         """Where the worker's stderr is kept."""
-        return self.state.logs / f"{self._name}.log"
+        return self.state.logs / f"worker-{own_name(self.source, 'worker')}.log"
 
     def stop(self) -> None:
         """Have the worker end, and the run with it; safe to call from a signal's handler."""
@@ -277,7 +277,3 @@ class Supervisor:
     @property
     def _file(self) -> Path:
         return self.state.own / WORKER
-
-    @property
-    def _name(self) -> str:
-        return plain_name(self.source, "worker")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import pairwise, repeat
+from typing import TYPE_CHECKING
 
 from . import commit
 from .changes import Changes
@@ -24,11 +24,13 @@ from .planned import RESULT_OF, Action, Result, SessionOutcome, SessionPlan
 from .staging import Staged, Stager
 from .terms import Terms
 
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
 BATCH_BYTES = 64 << 20
 
 THREADS = 2
 THREADS_BYTES = 8 << 20
-"""What must be staged for threads to be started."""
 
 Progress = Callable[[int], None]
 _Made = Staged | SyncError | OSError
@@ -83,10 +85,11 @@ class Writer:
     ) -> Generator[_Begun, None, None]:
         """The batches, locked and being staged: the next one beside what is done to this one."""
         stager = Stager(self.home, self.log.staged, self.terms, self.progress)
-        pool = ThreadPoolExecutor(THREADS)
+        batches = list(_batches(plans))
+        pool = _threads() if any(map(_is_large, batches)) else None
         ahead: _Begun | None = None
         try:
-            for batch, following in pairwise([*_batches(plans), []]):
+            for batch, following in pairwise([*batches, []]):
                 if committer.broken is not None and ahead is None:
                     yield _Begun(batch, repeat(committer.broken, len(batch)), ExitStack())
                     continue
@@ -96,14 +99,15 @@ class Writer:
                     ahead = self._begin(stager, following, pool)
                 yield begun
         finally:
-            pool.shutdown(cancel_futures=True)
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
             if ahead is not None:
                 ahead.locks.close()
 
     def _is_apart(self, batch: Sequence[SessionPlan], others: Sequence[SessionPlan]) -> bool:
         """Whether to stage a batch needs much time, and nothing that is written for ``others``."""
         written = {plan.target.session_id for plan in others if plan.target}
-        return sum(map(_size, batch)) >= THREADS_BYTES and all(
+        return _is_large(batch) and all(
             plan.action is Action.IMPORT
             and plan.target is not None
             and plan.target.session_id not in written
@@ -113,7 +117,7 @@ class Writer:
         )
 
     def _begin(
-        self, stager: Stager, batch: Sequence[SessionPlan], pool: ThreadPoolExecutor
+        self, stager: Stager, batch: Sequence[SessionPlan], pool: ThreadPoolExecutor | None
     ) -> _Begun:
         """Lock the sessions of a batch and stage them, in order; much of it in threads."""
         locks = ExitStack()
@@ -125,8 +129,7 @@ class Writer:
             except (SyncError, OSError) as error:
                 return error
 
-        # Digests and the system's work go on beside Python's: two at a time take less long.
-        each = pool.map if sum(map(_size, batch)) >= THREADS_BYTES else map
+        each = pool.map if pool is not None and _is_large(batch) else map
         return _Begun(batch, each(staged, batch, locked), locks)
 
     def _remember(self, written: Sequence[Staged]) -> None:
@@ -162,6 +165,18 @@ class Writer:
         except (SyncError, OSError) as error:
             return error
         return None
+
+
+def _threads() -> ThreadPoolExecutor:
+    """Digests and the system's work go on beside Python's: two at a time take less long."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(THREADS)
+
+
+def _is_large(batch: Sequence[SessionPlan]) -> bool:
+    """Whether there is enough to stage for threads to be started."""
+    return sum(map(_size, batch)) >= THREADS_BYTES
 
 
 def _written(one: Staged) -> SessionOutcome:

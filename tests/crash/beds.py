@@ -311,17 +311,21 @@ def _undoing() -> bool:
 
 @dataclass
 class Driver:
-    """Processes with a fault; in them two sessions make a batch unless ``batch`` is another."""
+    """Processes with a fault; in them two sessions make a batch unless ``batch`` is another.
+
+    ``ahead``: each batch is staged beside what is done to the one before, where it may be.
+    """
 
     process: subprocess.Popen[str]
     batch: int = 2
+    ahead: bool = False
 
     def run(self, bed: Bed | Rolling, fault: Fault, sent: str, *more: str | Path) -> int:
         """The exit code of the command line, or the signal that ended it, negated."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         command = (*map(str, more), "--json", "--codex-home", str(bed.home))
-        self.process.stdin.write(json.dumps((fault, sent, self.batch, *command)) + "\n")
+        self.process.stdin.write(json.dumps((fault, sent, self.batch, self.ahead, *command)) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 

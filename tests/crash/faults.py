@@ -157,12 +157,15 @@ Fault = tuple[str, str, int] | tuple[float, bool]
 that of the transaction."""
 
 
-def run_with_fault(fault: Fault, sent: str, batch: int, *arguments: str) -> int:
+def run_with_fault(fault: Fault, sent: str, batch: int, ahead: bool, *arguments: str) -> int:
     """The command line with ``batch`` sessions in a batch, sending a signal to its own process.
 
-    A fault that is a time is no matter of this process.
+    ``ahead``: a batch is staged beside what is done to the one before, however small. A fault that
+    is a time is no matter of this process.
     """
     commit.BATCH_SESSIONS = batch
+    if ahead:
+        apply.THREADS_BYTES = 0
     if len(fault) == 3:
         name, when, number = fault
         point = POINTS[name]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from builders import Session, write_snapshot
-from codex_session_sync import reading, scanning, transcript
+from codex_session_sync import parallel, reading, scanning, transcript
 from codex_session_sync.errors import PackageError, SessionError
 from codex_session_sync.model import RolloutFile
 from codex_session_sync.reading import scan_all
@@ -30,8 +30,8 @@ def tips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[RolloutFile]:
     """Nine sessions, a fork and one that is garbage; nothing is kept of them."""
     monkeypatch.setenv(VARIABLE, "off")
     monkeypatch.setattr(reading, "WORTHWHILE_BYTES", 0)
-    monkeypatch.setattr(reading, "CHUNK_BYTES", 6000)
-    monkeypatch.setattr(reading, "_processors", lambda: 2)
+    monkeypatch.setattr(parallel, "CHUNK_BYTES", 6000)
+    monkeypatch.setattr(parallel, "_processors", lambda: 2)
     sessions = [*SESSIONS, SESSIONS[3].fork(20).say("apart"), Session(21)]
     home = write_snapshot(tmp_path, sessions)
     [garbage] = home.rglob(f"*{sessions[-1].id}.jsonl")
@@ -51,7 +51,7 @@ def copied(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes are copies of this one, with what tests have put in place of something."""
     if sys.platform != "linux":
         pytest.skip("processes are copied on Linux alone")
-    monkeypatch.setattr(reading, "_context", lambda: multiprocessing.get_context("fork"))
+    monkeypatch.setattr(parallel, "_context", lambda: multiprocessing.get_context("fork"))
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
@@ -61,7 +61,7 @@ def test_it_is_what_one_by_one_gives(
     if method == "fork" and sys.platform != "linux":
         pytest.skip("processes are copied on Linux alone")
     context = multiprocessing.get_context(method)
-    monkeypatch.setattr(reading, "_context", lambda: context)
+    monkeypatch.setattr(parallel, "_context", lambda: context)
     # A process that is not a copy of this one has no other number than the program's own.
     monkeypatch.setattr(scanning, "MARKED_ENTRIES", 256)
     told: list[int] = []
@@ -77,7 +77,7 @@ def test_what_is_unsafe_ends_it(tips: list[RolloutFile], monkeypatch: pytest.Mon
     def unsafe(*_: object) -> None:
         raise PackageError("package_unsafe", "too much", hint="less")
 
-    monkeypatch.setattr(reading, "read", unsafe)
+    monkeypatch.setattr(parallel, "read", unsafe)
     with pytest.raises(PackageError) as caught:
         scan_all(tips[:4], lambda i: lookup(tips, i))
     assert (caught.value.code, caught.value.hint) == ("package_unsafe", "less")
@@ -96,7 +96,7 @@ def test_a_process_that_dies_is_made_up_for(
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(reading, "read", dying)
+    monkeypatch.setattr(parallel, "read", dying)
     found = scan_all(tips[:5], lambda i: lookup(tips, i))
     assert found == [scan(tip, lambda i: lookup(tips, i)) for tip in tips[:5]]
 
@@ -108,22 +108,22 @@ def test_without_processes_they_are_read_here(
     def refused(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(reading, "ProcessPoolExecutor", refused)
+    monkeypatch.setattr(parallel, "ProcessPoolExecutor", refused)
     found = scan_all(tips[:5], lambda i: lookup(tips, i))
     assert found == [scan(tip, lambda i: lookup(tips, i)) for tip in tips[:5]]
 
 
 PROGRAM = """
 import sys, time
-from codex_session_sync import reading
+from codex_session_sync import parallel, reading
 from codex_session_sync.cli.main import run
 
 def read(*_):
     print("begun", flush=True)
     time.sleep(600)
 
-reading.read, reading.WORTHWHILE_BYTES, reading.CHUNK_BYTES = read, 0, 0
-reading._processors = lambda: 2
+parallel.read, reading.WORTHWHILE_BYTES, parallel.CHUNK_BYTES = read, 0, 0
+parallel._processors = lambda: 2
 sys.exit(run(sys.argv[1:]))
 """
 

@@ -15,6 +15,9 @@ from pathlib import Path, PurePath, PureWindowsPath
 SYSTEM = frozenset({"bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "sbin", "sys"})
 """Folders at the root of a POSIX system that nobody's work lies in."""
 
+IN_MEMORY = PurePath("/dev/shm")  # noqa: S108 - it is asked what lies there
+"""Where Linux has room for temporary files in memory; work may lie below it, as below ``/tmp``."""
+
 WORKTREES = "worktrees"
 """Where Codex itself puts checkouts, in its home."""
 
@@ -59,7 +62,7 @@ class Roots:
             return False
         if path == PurePath(path.anchor):
             return True
-        if os.name == "posix" and path.parts[1] in SYSTEM:
+        if os.name == "posix" and path.parts[1] in SYSTEM and IN_MEMORY not in path.parents:
             return True
         return self._holds_a_home(path) or self._is_private(path)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from builders import Session, write_snapshot, write_transfer
-from contracts.test_cli_contract import checked
+from contracts.places import checked
 from workbench import Outcome, call, environment
 
 SESSIONS = 1000

@@ -42,7 +42,7 @@ POINTS["move skill"] = Point(MoveFolder, "apply")
 POINTS["sync moved"] = Point(folders, "sync_folder")
 POINTS["move back"] = Point(MoveFolder, "undo")
 name, when, number, *rest = sys.argv[1:]
-sys.exit(faults.run_with_fault((name, when, int(number)), "SIGKILL", 1, *rest))
+sys.exit(faults.run_with_fault((name, when, int(number)), "SIGKILL", 1, False, *rest))
 """
 
 

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +308,21 @@ def _undoing() -> bool:
     while frame is not None and frame.f_code is not undo_all.__code__:
         frame = frame.f_back
     return frame is not None
+
+
+def fail_all_rows(patched: pytest.MonkeyPatch, bed: Bed) -> list[str]:
+    """Have the database fail at each row of a transaction; returns the statements that met it."""
+    met: list[str] = []
+
+    class Failing(sqlite3.Connection):
+        def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+            if statement.startswith("INSERT") and bed.journal.ids():
+                met.append(statement)
+                raise sqlite3.OperationalError("disk I/O error")
+            return super().execute(statement, *values)
+
+    patched.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Failing))
+    return met
 
 
 @dataclass

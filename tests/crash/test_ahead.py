@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from itertools import count
 from typing import Any
 
@@ -15,7 +13,19 @@ import pytest
 
 from codex_session_sync import apply, commit, staging
 from codex_session_sync.journal import playback
-from crash.beds import FIRST, NO_SPACE, PACKAGED, SECOND, VICTIM, Bed, Driver, Twins, posix, strike
+from crash.beds import (
+    FIRST,
+    NO_SPACE,
+    PACKAGED,
+    SECOND,
+    VICTIM,
+    Bed,
+    Driver,
+    Twins,
+    fail_all_rows,
+    posix,
+    strike,
+)
 from crash.faults import POINTS
 
 KILLS = [
@@ -101,18 +111,8 @@ def test_the_database_fails_for_all(
     bed: Bed, monkeypatch: pytest.MonkeyPatch, twins: Twins
 ) -> None:
     """What was staged ahead is not tried, and does not stay."""
-    real = sqlite3.connect
-    met: list[str] = []
-
-    class Failing(sqlite3.Connection):
-        def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
-            if statement.startswith("INSERT") and bed.journal.ids():
-                met.append(statement)
-                raise sqlite3.OperationalError("disk I/O error")
-            return super().execute(statement, *values)
-
     with monkeypatch.context() as patched:
-        patched.setattr(sqlite3, "connect", partial(real, factory=Failing))
+        met = fail_all_rows(patched, bed)
         outcome = bed.sync()
     assert outcome.codes == ["database_unreadable"] * len(PACKAGED)
     assert len(met) == 1

@@ -6,7 +6,6 @@ import errno
 import shutil
 import sqlite3
 from contextlib import closing
-from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +13,19 @@ import pytest
 from builders import write_snapshot
 from codex_session_sync import commit, staging
 from codex_session_sync.compose import compose
-from crash.beds import FIRST, LAST, NO_SPACE, OTHERS, PACKAGED, SECOND, VICTIM, Bed, Twins, strike
+from crash.beds import (
+    FIRST,
+    LAST,
+    NO_SPACE,
+    OTHERS,
+    PACKAGED,
+    SECOND,
+    VICTIM,
+    Bed,
+    Twins,
+    fail_all_rows,
+    strike,
+)
 from crash.faults import POINTS, faulty, nth
 
 ABOUT_VICTIM = (VICTIM.id, "2026/03/05")
@@ -101,19 +112,9 @@ def test_the_database_fails_for_all(
     bed: Bed, monkeypatch: pytest.MonkeyPatch, twins: Twins
 ) -> None:
     """Its failure is no single session's: it is met once, not once for each of them."""
-    real = sqlite3.connect
-    met: list[str] = []
-
-    class Failing(sqlite3.Connection):
-        def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
-            if statement.startswith("INSERT") and bed.journal.ids():
-                met.append(statement)
-                raise sqlite3.OperationalError("disk I/O error")
-            return super().execute(statement, *values)
-
     monkeypatch.setattr(commit, "BATCH_SESSIONS", 2)
     with monkeypatch.context() as patched:
-        patched.setattr(sqlite3, "connect", partial(real, factory=Failing))
+        met = fail_all_rows(patched, bed)
         outcome = bed.sync()
     assert outcome.exit_code == 1
     assert outcome.codes == ["database_unreadable"] * len(PACKAGED)

@@ -95,7 +95,7 @@ class Writer:
                     continue
                 begun = ahead or self._begin(stager, batch, pool)
                 ahead = None
-                if self._is_apart(following, batch):
+                if committer.broken is None and self._is_apart(following, batch):
                     ahead = self._begin(stager, following, pool)
                 yield begun
         finally:

@@ -39,6 +39,22 @@ KINDS = {
         kind="reading_progress", call="advance(done << 21, 200 << 20)"
     ),
 }
+IN_THREADS = """
+import threading, time
+from codex_session_sync.report import progress
+progress.DELAY_S = 0.0
+with progress.byte_progress("working", 200 << 20) as advance:
+    def work():
+        for _ in range(50):
+            advance(2 << 20)
+            time.sleep(0.01)
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+print("done")
+"""
 HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"
 
 
@@ -103,6 +119,14 @@ def test_slow_work_is_shown_with_rate_and_rest(
     assert HIDE not in left[1]
     assert b"working" not in left[1]
     assert b"done" in left[1]
+
+
+def test_several_threads_have_one_bar(variables: dict[str, str]) -> None:
+    seen = watched(IN_THREADS, variables)
+    assert seen.status == 0
+    assert b"working" in seen.output
+    assert (seen.output.count(HIDE), seen.output.count(SHOW)) == (1, 1)
+    assert seen.output.rsplit(SHOW, 1)[1].split(b"\x1b[2K")[-1].strip() == b"done"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT])

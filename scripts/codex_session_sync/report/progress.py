@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,12 +75,16 @@ class _LazyBar:
         self._pending = 0
         self._done = 0
         self._progress: Progress | None = None
+        self._lock = threading.Lock()
 
     def advance(self, size: int) -> None:
-        """So much more is done."""
-        self._pending += size
-        if self._pending < self._step:
-            return
+        """So much more is done; any thread may say so."""
+        with self._lock:
+            self._pending += size
+            if self._pending >= self._step:
+                self._show()
+
+    def _show(self) -> None:
         if self._progress is None:
             if time.monotonic() - self._since < DELAY_S:
                 return

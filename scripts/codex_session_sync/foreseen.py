@@ -44,6 +44,8 @@ class Foreseen:
             and len(transcript.slices) == 1
             and not transcript.facts.torn
             and not transcript.facts.unreadable
+            # Else the last one gets an ordinal as it is written.
+            and transcript.facts.numbered_end
             and all(orjson.loads(one)["type"] in _OF_SETTINGS for one in transcript.claims)
         )
 

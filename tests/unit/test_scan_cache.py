@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -163,6 +164,25 @@ def test_what_is_imported_is_known(tmp_path: Path, cache: Path, parsed: list[byt
 def test_a_session_that_cannot_be_foreseen_is_read(tmp_path: Path) -> None:
     found = scanned(snapshot(tmp_path / "home", replace(ONE, legacy=True)))
     assert Foreseen(found).state(found.file, found.size, found.slices[0].sha256) is None
+
+
+def test_an_ordinal_that_is_made_up_at_the_end_is_read(tmp_path: Path, cache: Path) -> None:
+    """What goes on from there must not have the same one."""
+    package, home = snapshot(tmp_path / "package", ONE), tmp_path / "home"
+    home.mkdir()
+    make_database(home)
+    path = file_of(package)
+    records = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    last = next(one for one in reversed(records) if one["type"] == "turn_context")
+    del last["ordinal"]
+    with path.open("ab") as stream:
+        stream.write(orjson.dumps(last) + b"\n")
+    settle(path)
+    done = call("sync", package, "--codex-home", home, "--execute", "--no-prime")
+    assert done.exit_code == 0
+    written = [orjson.loads(line)["ordinal"] for line in file_of(home).read_bytes().splitlines()]
+    assert len(set(written)) == len(written)
+    assert scanned(home).facts.last_ordinal == written[-1]
 
 
 @pytest.mark.parametrize("how", ["off", "garbage", "folder", "unwritable", "locked"])

@@ -32,6 +32,9 @@ BATCH_BYTES = 64 << 20
 THREADS = 2
 THREADS_BYTES = 8 << 20
 
+MOST_LOCKED = commit.BATCH_SESSIONS
+"""Sessions that are locked at once: each takes a descriptor."""
+
 Progress = Callable[[int], None]
 _Made = Staged | SyncError | OSError
 
@@ -107,7 +110,9 @@ class Writer:
     def _is_apart(self, batch: Sequence[SessionPlan], others: Sequence[SessionPlan]) -> bool:
         """Whether to stage a batch needs much time, and nothing that is written for ``others``."""
         written = {plan.target.session_id for plan in others if plan.target}
-        return _is_large(batch) and all(
+        if not _is_large(batch) or len(batch) + len(others) > MOST_LOCKED:
+            return False
+        return all(
             plan.action is Action.IMPORT
             and plan.target is not None
             and plan.target.session_id not in written

@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,3 +140,25 @@ def test_an_interrupt_undoes_the_batch(
     assert bed.state() == twins(bed.confirmed())
     assert set(bed.steps()) <= {"done", "undone"}
     bed.completes(twins)
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(("most", "held"), [(3, 2), (4, 4)])
+def test_no_more_are_locked_at_once(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, most: int, held: int
+) -> None:
+    """Each lock takes a descriptor, of which there may be few."""
+    here, at_once = set[str](), list[int]()
+
+    @contextmanager
+    def locked(_: Path, session_id: str) -> Iterator[None]:
+        here.add(session_id)
+        at_once.append(len(here))
+        yield
+        here.remove(session_id)
+
+    monkeypatch.setattr(apply, "MOST_LOCKED", most)
+    monkeypatch.setattr(apply, "codex_thread_lock", locked)
+    assert bed.sync().exit_code == 0
+    assert max(at_once) == held
+    assert not here

@@ -53,7 +53,8 @@ def data_of(process: subprocess.Popen[bytes]) -> dict[str, Any]:
     out, err = process.communicate(timeout=120)
     assert out, err.decode()
     found: dict[str, Any] = json.loads(out)
-    assert found["errors"] == [], found
+    # A session that Codex writes to at that moment is refused, and sent again later.
+    assert {error["code"] for error in found["errors"]} <= {"requests_failed"}, found
     data: dict[str, Any] = found["data"]
     return data
 
